@@ -1,0 +1,3 @@
+//! Prints the facts of one libvirt connection as JSON.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The system calls that no crate offers: the only unsafe code of kvmnet.

@@ -1,0 +1,196 @@
+//! What is to be tried, and what was seen.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::facts::{IfIndex, IfName, Mac, VlanId};
+
+/// A device of this host, by both of its names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Device {
+    /// Its index.
+    pub index: IfIndex,
+    /// Its name.
+    pub name: IfName,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// The frame enters at the VM's tap, as if the guest had sent it.
+    AsVm {
+        /// The tap.
+        tap: Device,
+        /// The NIC's MAC.
+        mac: Mac,
+        /// The NIC's own address of the probe's family, if it is known. Without one only probes that
+        /// need none can be sent (ARP with a zero sender, DHCP).
+        address: Option<IpAddr>,
+        /// The VLAN that the guest would tag with, if it tags.
+        vlan: Option<VlanId>,
+    },
+    /// The frame or packet leaves from the host by this device, with the kernel's own routing.
+    AsHost {
+        /// The bridge or device on which the VM lies.
+        device: Device,
+        /// The host's MAC on the device.
+        mac: Mac,
+        /// The host's address there; zero sender where it has none.
+        address: Option<IpAddr>,
+    },
+    /// The frame enters at the uplink, as if it came from the LAN or the internet.
+    AsOutside {
+        /// The uplink.
+        uplink: Device,
+        /// The source MAC to use: the router's, if it is known.
+        mac: Mac,
+        /// The source address to use.
+        address: IpAddr,
+    },
+}
+
+/// What is sent. The answer that counts follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// ARP request or NDP solicitation for the target; the answer names its MAC.
+    Resolve {
+        /// Whose MAC is asked for.
+        target: IpAddr,
+        /// Sent to this MAC alone instead of all; `None`: broadcast or solicited-node multicast.
+        only: Option<Mac>,
+    },
+    /// Which of these addresses a NIC holds: ARP requests to its MAC alone.
+    Discover {
+        /// The NIC's MAC.
+        mac: Mac,
+        /// The addresses to ask for, at most 1024.
+        candidates: Vec<Ipv4Addr>,
+    },
+    /// ICMP or ICMPv6 echo.
+    Echo {
+        /// To whom.
+        target: IpAddr,
+        /// The MAC of the next hop; resolved first if it is not given.
+        via: NextHopMac,
+    },
+    /// TCP SYN; SYN-ACK and RST both prove the path.
+    TcpSyn {
+        /// To whom.
+        target: IpAddr,
+        /// Which port.
+        port: u16,
+        /// The MAC of the next hop.
+        via: NextHopMac,
+    },
+    /// DHCP DISCOVER; an OFFER proves the service. No REQUEST follows, so no lease is taken.
+    DhcpDiscover,
+    /// DNS query over UDP; any response proves the service.
+    DnsQuery {
+        /// The server.
+        server: IpAddr,
+        /// The MAC of the next hop.
+        via: NextHopMac,
+        /// The name asked for.
+        name: String,
+    },
+}
+
+/// How the frame's destination MAC is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextHopMac {
+    /// This one.
+    Known(Mac),
+    /// By resolving this address first, from the same sender.
+    Resolve(IpAddr),
+}
+
+/// One packet to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Who sends.
+    pub sender: Sender,
+    /// What is sent.
+    pub probe: Probe,
+    /// Devices besides the sender's where it may be seen passing, in the order of the path: the
+    /// bridge, the uplink, the destination's tap.
+    pub watch: Vec<Device>,
+    /// Where the packet counts as arrived even if nobody answers: the destination's tap, or the
+    /// uplink for the internet. Decides for denials.
+    pub arrival: Option<Device>,
+    /// An answer is wanted. Without it silence is the wanted outcome, and the attempt ends at the
+    /// common deadline.
+    pub wants_answer: bool,
+}
+
+/// The probe was seen on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// Where.
+    pub device: Device,
+    /// It left by the device (`PACKET_OUTGOING`) rather than came in.
+    pub outgoing: bool,
+    /// It is the answer rather than the probe.
+    pub answer: bool,
+    /// The source address that it had there: shows NAT.
+    pub source: Option<IpAddr>,
+    /// Microseconds after it was sent.
+    pub after_us: u64,
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Where the probe and its answer were seen, in order of time.
+    pub sightings: Vec<Sighting>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered by the one whom it was sent to.
+    Answered {
+        /// Microseconds from sending to the answer.
+        after_us: u64,
+        /// What the answer says: a MAC, an offered address, `syn-ack`, `rst`.
+        answer: Answer,
+    },
+    /// Someone on the path refused it with an ICMP error or a reset.
+    Refused {
+        /// Who sent the error.
+        by: IpAddr,
+        /// The error in words.
+        error: String,
+    },
+    /// Nothing came back before the deadline. [`Observation::sightings`] say how far it came.
+    Silent,
+    /// It could not be sent.
+    NotTried {
+        /// What is missing, in words.
+        reason: String,
+    },
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The target's MAC.
+    Mac(Mac),
+    /// The addresses that the NIC holds.
+    Holds(Vec<Ipv4Addr>),
+    /// An echo reply.
+    Echo,
+    /// The port is open.
+    SynAck,
+    /// The port is closed, the path is open.
+    Reset,
+    /// An offered address and the server that offers it.
+    Offer {
+        /// The address.
+        address: Ipv4Addr,
+        /// The server.
+        server: Ipv4Addr,
+    },
+    /// A DNS response with this code (0: no error, 3: no such name, 5: refused).
+    Dns(u8),
+}

@@ -1,0 +1,276 @@
+//! The report's types. Their JSON form is an interface: see `docs/report.schema.json`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of the interface.
+pub const SCHEMA: &str = "kvmnet.report/1";
+
+/// What `kvmnet doctor` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// `kvmnet.report/1`.
+    pub schema: String,
+    /// The host that was examined.
+    pub host: Host,
+    /// Every source of facts and whether it could be read.
+    pub sources: Vec<Source>,
+    /// libvirt's networks, and bridges without one that carry a NIC.
+    pub networks: Vec<Network>,
+    /// The NICs of all domains.
+    pub nics: Vec<Nic>,
+    /// One entry per claim: a pair of zones and a kind of traffic.
+    pub matrix: Vec<Cell>,
+    /// What is wrong, or will be, most healing first.
+    pub findings: Vec<Finding>,
+    /// The counts and the verdict.
+    pub summary: Summary,
+}
+
+/// The host that was examined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Host {
+    /// Its node name.
+    pub name: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// libvirt's version, if it answered.
+    pub libvirt: Option<String>,
+    /// libvirt's firewall backend, if it is known.
+    pub firewall_backend: Option<String>,
+    /// Milliseconds since the Unix epoch when reading began.
+    pub taken_ms: u64,
+}
+
+/// A source of facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Whether it was read.
+    pub status: SourceStatus,
+    /// Why it was not, or only in part.
+    pub reason: Option<String>,
+}
+
+/// Whether a source was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceStatus {
+    /// In full.
+    Read,
+    /// In part; the reason says what is missing.
+    Partial,
+    /// Not at all.
+    Missing,
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Network {
+    /// Its name; for a bridge without a libvirt network the bridge's.
+    pub name: String,
+    /// `nat`, `isolated`, `route`, `open`, `bridge`, ….
+    pub mode: String,
+    /// The bridge device.
+    pub bridge: Option<String>,
+    /// The device behind which the internet lies for it.
+    pub uplink: Option<String>,
+    /// Its subnets.
+    pub subnets: Vec<String>,
+    /// Whether it is started.
+    pub active: bool,
+}
+
+/// A NIC of a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Nic {
+    /// The domain's name.
+    pub vm: String,
+    /// The MAC in the domain's XML.
+    pub mac: String,
+    /// The host end.
+    pub tap: Option<String>,
+    /// The bridge that the tap is in now.
+    pub bridge: Option<String>,
+    /// The libvirt network that it belongs to.
+    pub network: Option<String>,
+    /// Its addresses, as far as they are known.
+    pub addresses: Vec<String>,
+}
+
+/// One end of a claim.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Zone {
+    /// What it is.
+    pub zone: ZoneKind,
+    /// The domain, if it is a NIC.
+    pub vm: Option<String>,
+    /// The network that it belongs to, if any.
+    pub network: Option<String>,
+    /// The address, if one stands for it.
+    pub address: Option<String>,
+}
+
+/// The kinds of zones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZoneKind {
+    /// A NIC of a domain.
+    Vm,
+    /// The gateway of a network: the host's address on the bridge, or the LAN's router.
+    Gateway,
+    /// The host itself.
+    Host,
+    /// What lies behind the uplink, asked from inside.
+    Internet,
+    /// What lies behind the uplink, asking unasked.
+    Outside,
+}
+
+/// What the model or the policy wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expected {
+    /// A new flow and its replies pass.
+    Allow,
+    /// No new flow passes.
+    Deny,
+}
+
+/// What the facts say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Predicted {
+    /// It passes, and so do the replies.
+    Allow,
+    /// It does not pass.
+    Deny,
+    /// Some of it passes.
+    Partial,
+    /// Something that is not understood, or could not be read, decides.
+    Unknown,
+}
+
+/// What the wire showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observed {
+    /// It was answered, or seen to arrive.
+    Reply,
+    /// It was sent and nothing came back.
+    NoReply,
+    /// It was not sent.
+    NotTried,
+}
+
+/// What follows for one cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellVerdict {
+    /// As intended.
+    Ok,
+    /// Not as intended.
+    Gap,
+    /// Cannot be said.
+    Unknown,
+}
+
+/// One claim and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cell {
+    /// Where the flow begins.
+    pub from: Zone,
+    /// Where it goes.
+    pub to: Zone,
+    /// `arp`, `icmp`, `dhcp`, `dns`, `tcp/443`, `ndp`, `any`.
+    pub traffic: String,
+    /// What is wanted.
+    pub expected: Expected,
+    /// What the facts say.
+    pub predicted: Predicted,
+    /// What the wire showed.
+    pub observed: Observed,
+    /// What follows.
+    pub verdict: CellVerdict,
+    /// Why it is unknown or was not tried; how far the packet came.
+    pub note: Option<String>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Nothing is broken now, but will be; or something odd.
+    Warning,
+    /// Something that should work does not, or something passes that must not.
+    Error,
+}
+
+/// Something that is wrong, with its cause and its fix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The cause's permanent id, kebab-case.
+    pub id: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line: what the administrator notices, and where.
+    pub title: String,
+    /// Who is affected: `vm:web1`, `network:default`, `link:virbr0`, `host`.
+    pub subjects: Vec<String>,
+    /// Why, in a sentence or two.
+    pub cause: String,
+    /// What shows it.
+    pub evidence: Vec<Evidence>,
+    /// Indices into the matrix of the cells that it breaks.
+    pub breaks: Vec<usize>,
+    /// What puts it right.
+    pub fix: Fix,
+}
+
+/// What shows that a finding is true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// The source: `proof`, `wire`, or the name of a source of facts.
+    pub source: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// What puts a finding right. kvmnet never runs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fix {
+    /// Commands for a root shell on this host, in order.
+    pub commands: Vec<String>,
+    /// What the commands do not cover: how to make it last, what to look at.
+    pub note: Option<String>,
+    /// Whether guests are interrupted.
+    pub disruptive: bool,
+}
+
+/// The counts and the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// Cells that are as intended.
+    pub ok: usize,
+    /// Cells that are not.
+    pub gaps: usize,
+    /// Cells of which nothing can be said.
+    pub unknown: usize,
+    /// The whole: the exit code in a word.
+    pub verdict: Verdict,
+}
+
+/// The whole report in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything is as intended: exit code 0.
+    Verified,
+    /// There is a finding at or above the asked severity: exit code 1.
+    Gaps,
+    /// Nothing is known to be wrong, but something could not be read or tried: exit code 3.
+    Incomplete,
+}

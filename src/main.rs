@@ -1,0 +1,3 @@
+//! kvmnet, the program.
+
+fn main() {}

@@ -1,0 +1,54 @@
+//! The intent: for each pair of zones and each kind of traffic, whether it should pass.
+
+use std::net::IpAddr;
+
+use kvmnet_reports::Expected;
+
+/// One end of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Zone {
+    /// A NIC, an index into [`super::Topology::nics`].
+    Nic(usize),
+    /// The gateway of a network, an index into [`super::Topology::networks`].
+    Gateway(usize),
+    /// The host itself.
+    Host,
+    /// What lies behind the uplink, asked from inside.
+    Internet,
+    /// What lies behind the uplink, asking unasked.
+    Outside,
+}
+
+/// What is claimed of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Traffic {
+    /// ARP for IPv4, NDP for IPv6.
+    Resolve,
+    /// ICMP or ICMPv6 echo.
+    Icmp,
+    /// A TCP connection to this port.
+    Tcp(u16),
+    /// A DHCP exchange.
+    Dhcp,
+    /// A DNS question to the gateway.
+    Dns,
+}
+
+/// A pair of zones, a kind of traffic, and whether it should pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Where the flow begins.
+    pub from: Zone,
+    /// Where it goes.
+    pub to: Zone,
+    /// The source address that stands for `from`; `None` if none is known.
+    pub source: Option<IpAddr>,
+    /// The destination address that stands for `to`; `None` if none is known.
+    pub destination: Option<IpAddr>,
+    /// The family, also where no address is known.
+    pub ipv6: bool,
+    /// What is sent.
+    pub traffic: Traffic,
+    /// What is wanted.
+    pub expected: Expected,
+}

@@ -1,0 +1,9 @@
+//! The three models: which zones a host has, and who should reach whom.
+//!
+//! [`Topology`] pairs what libvirt says with what the kernel has; [`claims`] turns it into intent.
+
+mod claim;
+mod topology;
+
+pub use claim::*;
+pub use topology::*;

@@ -1,0 +1,142 @@
+//! Networks, NICs, taps and uplinks: libvirt's words paired with the kernel's devices.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use kvmnet_probes::facts::{ForwardMode, IfIndex, IfName, Mac, VlanId};
+
+/// The networks and NICs of a host, paired with its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Topology {
+    /// libvirt's networks by name, then bridges without one that carry a NIC.
+    pub networks: Vec<NetworkZone>,
+    /// The NICs of all domains, by domain and position.
+    pub nics: Vec<Nic>,
+    /// Devices of default routes, the best first: behind them lies the internet.
+    pub uplinks: Vec<Uplink>,
+}
+
+/// A device behind which the internet lies for the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The device.
+    pub device: IfIndex,
+    /// Its name.
+    pub name: IfName,
+    /// The router.
+    pub gateway: Option<IpAddr>,
+    /// The default route is of IPv6.
+    pub ipv6: bool,
+}
+
+/// A network as a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkZone {
+    /// Its name.
+    pub name: String,
+    /// Its mode.
+    pub mode: ForwardMode,
+    /// libvirt knows it; otherwise it is a bridge that NICs are plugged into directly.
+    pub in_libvirt: bool,
+    /// It is started.
+    pub active: bool,
+    /// The name of its bridge.
+    pub bridge: Option<IfName>,
+    /// The bridge's index, if the device exists.
+    pub bridge_index: Option<IfIndex>,
+    /// The host's configured addresses with their subnets; for a bridge without any in libvirt
+    /// those that the device has.
+    pub gateways: Vec<IpNet>,
+    /// DHCP is served by libvirt.
+    pub dhcp: bool,
+    /// DNS is served by libvirt.
+    pub dns: bool,
+    /// The port of the bridge that leads to the LAN (mode `bridge`), or the device that a NAT or
+    /// routed network leaves by.
+    pub uplink: Option<(IfIndex, IfName)>,
+    /// The LAN's router, if it is known (mode `bridge`): the host's own gateway behind the bridge.
+    pub lan_gateway: Option<IpAddr>,
+}
+
+/// Where an address of a NIC is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AddressSource {
+    /// `<ip>` in the domain's XML.
+    Xml,
+    /// `<host ip>` in the network's XML.
+    Reserved,
+    /// A DHCP lease.
+    Lease,
+    /// The host's neighbour table.
+    Neighbour,
+    /// The guest's agent.
+    Agent,
+    /// The NIC answered for it on the wire.
+    Wire,
+}
+
+/// An address of a NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NicAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Where it is known from.
+    pub source: AddressSource,
+}
+
+/// A NIC of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// The domain's name.
+    pub vm: String,
+    /// The NIC's position in the domain, from 0.
+    pub position: usize,
+    /// The domain runs: the tap should exist.
+    pub active: bool,
+    /// The domain is paused: nobody answers behind the tap.
+    pub paused: bool,
+    /// The MAC in the domain's XML.
+    pub mac: Mac,
+    /// The network that it belongs to, an index into [`Topology::networks`].
+    pub network: Option<usize>,
+    /// What libvirt says that it is plugged into, in words (`network default`, `bridge br0`,
+    /// `macvtap on eth0 (vepa)`).
+    pub plugged_into: String,
+    /// How the host carries it.
+    pub attachment: Attachment,
+    /// The tap's name by libvirt.
+    pub tap: Option<IfName>,
+    /// The tap's index, if the device exists.
+    pub tap_index: Option<IfIndex>,
+    /// The tap's own MAC.
+    pub tap_mac: Option<Mac>,
+    /// The bridge that the tap should be in.
+    pub expected_bridge: Option<IfName>,
+    /// The bridge (or other master) that the tap is in now.
+    pub bridge: Option<(IfIndex, IfName)>,
+    /// MACs that the bridge learned behind the tap.
+    pub learned_macs: Vec<Mac>,
+    /// Ports other than the tap behind which a bridge has the NIC's MAC.
+    pub mac_seen_at: Vec<IfName>,
+    /// Its addresses, the most reliable first.
+    pub addresses: Vec<NicAddress>,
+    /// `<link state='down'/>`.
+    pub link_up: bool,
+    /// libvirt asked for an isolated port (NIC, portgroup or network).
+    pub isolated: bool,
+    /// VLAN tags that libvirt was asked for.
+    pub vlans: Vec<VlanId>,
+    /// The filter's name.
+    pub filter: Option<String>,
+}
+
+/// How the host carries a NIC's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attachment {
+    /// A tap in a bridge.
+    Tap,
+    /// macvtap: host and VM do not reach one another by design.
+    Macvtap,
+    /// Beyond what the host can see: PCI passthrough, vhost-user, user networking, Open vSwitch.
+    Invisible,
+}

@@ -1,0 +1,1 @@
+//! From a snapshot and what the wire showed to a report.
