@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kvmnet_probes::facts::{Family, Hook, IfName};
+use kvmnet_probes::facts::{Family, Hook, IfName, Mac};
 use kvmnet_reports::Predicted;
 
 /// A place that can decide a packet's fate.
@@ -49,6 +49,15 @@ pub enum Site {
         bridge: IfName,
         /// The port that the entry names.
         port: IfName,
+    },
+    /// A neighbour table entry, set by hand, that names another MAC than the NIC has.
+    Neighbour {
+        /// The device.
+        device: IfName,
+        /// The address.
+        address: IpAddr,
+        /// The MAC that the entry gives.
+        mac: Mac,
     },
     /// The host has no such address where the guests look for their gateway.
     NoAddress {

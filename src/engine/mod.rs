@@ -6,5 +6,7 @@
 //! What is not understood makes the fate unknown and is named.
 
 mod fate;
+mod path;
 
 pub use fate::*;
+pub use path::fate;
