@@ -4,5 +4,7 @@
 //! each, in the same order. Nothing that it does outlives the process.
 
 mod attempt;
+mod run;
 
 pub use attempt::*;
+pub use run::run;
