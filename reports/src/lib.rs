@@ -3,9 +3,10 @@
 
 mod report;
 mod schema;
-mod text;
 
 pub mod json;
 pub mod table;
+pub mod text;
 
 pub use report::*;
+pub use schema::schema;

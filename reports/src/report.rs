@@ -274,3 +274,14 @@ pub enum Verdict {
     /// Nothing is known to be wrong, but something could not be read or tried: exit code 3.
     Incomplete,
 }
+
+impl Verdict {
+    /// The exit code of `kvmnet doctor` that says the same.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Verified => 0,
+            Self::Gaps => 1,
+            Self::Incomplete => 3,
+        }
+    }
+}

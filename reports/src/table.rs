@@ -1,1 +1,97 @@
-//! To be.
+//! The report as the administrator reads it: the networks, what reaches what, and what to do.
+
+mod findings;
+mod fold;
+mod grid;
+mod networks;
+
+use std::fmt::Write as _;
+use std::io;
+
+use crate::text::{Paint, count, printable, printable_prose, wrap};
+use crate::{Observed, Report, Severity, SourceStatus, Verdict};
+
+use grid::Entry;
+
+/// How much room there is, and whether colour is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// Columns of the terminal. Only commands, which are to be copied, may be longer.
+    pub width: usize,
+    /// Escape sequences for colour may be written.
+    pub colour: bool,
+}
+
+/// Writes the report as a table with its findings.
+pub fn write(report: &Report, form: Form, mut out: impl io::Write) -> io::Result<()> {
+    header(report, form, &mut out)?;
+    networks::write(report, form, &mut out)?;
+    findings::write(report, form, &mut out)?;
+    sources(report, form, &mut out)?;
+    summary(report, form, &mut out)
+}
+
+fn header(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+    let host = &report.host;
+    let libvirt = match (&host.libvirt, &host.firewall_backend) {
+        (Some(version), Some(backend)) => {
+            format!("libvirt {}, {}", printable(version), printable(backend))
+        }
+        (Some(version), None) => format!("libvirt {}", printable(version)),
+        (None, _) => "without libvirt".to_owned(),
+    };
+    let tried = report.matrix.iter().filter(|cell| cell.observed != Observed::NotTried).count();
+    let line = format!(
+        "{} · Linux {} · {libvirt} · {}, {} · {tried} of {} tried on the wire",
+        printable(&host.name),
+        printable(&host.kernel),
+        count(report.networks.len(), "network"),
+        count(report.nics.len(), "NIC"),
+        count(report.matrix.len(), "claim"),
+    );
+    wrap(&line, form.width)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{}", Paint::Bold.apply(line, form.colour)))
+}
+
+/// Names every source that is not there in full: what it would have said is unknown.
+fn sources(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+    let mut first = true;
+    for source in &report.sources {
+        let label = match source.status {
+            SourceStatus::Read => continue,
+            SourceStatus::Partial => "read in part",
+            SourceStatus::Missing => "not read",
+        };
+        if std::mem::take(&mut first) {
+            writeln!(out)?;
+        }
+        let reason = source.reason.as_deref().unwrap_or("no reason given");
+        let line = format!("{label}: {}: {}", printable(&source.name), printable_prose(reason));
+        for line in wrap(&line, form.width) {
+            writeln!(out, "{}", Paint::Yellow.apply(&line, form.colour))?;
+        }
+    }
+    Ok(())
+}
+
+fn summary(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+    let summary = &report.summary;
+    let found = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
+    let incomplete =
+        summary.unknown > 0 || report.sources.iter().any(|source| source.status == SourceStatus::Missing);
+    let (paint, note) = match summary.verdict {
+        Verdict::Verified => (Paint::Green, ""),
+        Verdict::Gaps if incomplete => (Paint::Red, " (and incomplete)"),
+        Verdict::Gaps => (Paint::Red, ""),
+        Verdict::Incomplete => (Paint::Yellow, " (incomplete)"),
+    };
+    let mut line = format!("{}, {} unknown, {} ok", count(summary.gaps, "gap"), summary.unknown, summary.ok);
+    for (severity, noun) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+        if found(severity) > 0 {
+            let _ = write!(line, " · {}", count(found(severity), noun));
+        }
+    }
+    let _ = write!(line, " · exit {}{note}", summary.verdict.exit_code());
+    writeln!(out, "\n{}", paint.apply(&line, form.colour))
+}

@@ -1,0 +1,277 @@
+//! Reports of hosts that do not exist.
+
+use kvmnet_reports::*;
+
+fn zone(zone: ZoneKind) -> Zone {
+    Zone { zone, vm: None, network: None, address: None }
+}
+
+fn vm(name: &str, network: &str) -> Zone {
+    Zone { vm: Some(name.into()), network: Some(network.into()), ..zone(ZoneKind::Vm) }
+}
+
+fn gateway(network: &str, address: &str) -> Zone {
+    Zone { network: Some(network.into()), address: Some(address.into()), ..zone(ZoneKind::Gateway) }
+}
+
+fn internet() -> Zone {
+    Zone { address: Some("198.51.100.10".into()), ..zone(ZoneKind::Internet) }
+}
+
+fn cell(from: Zone, to: Zone, traffic: &str, expected: Expected) -> Cell {
+    let (predicted, observed) = match expected {
+        Expected::Allow => (Predicted::Allow, Observed::Reply),
+        Expected::Deny => (Predicted::Deny, Observed::NoReply),
+    };
+    let traffic = traffic.into();
+    Cell { from, to, traffic, expected, predicted, observed, verdict: CellVerdict::Ok, note: None }
+}
+
+fn network(name: &str, mode: &str, bridge: &str, subnets: &[&str]) -> Network {
+    Network {
+        name: name.into(),
+        mode: mode.into(),
+        bridge: Some(bridge.into()),
+        uplink: (mode != "isolated").then(|| "eth0".into()),
+        subnets: subnets.iter().map(|&subnet| subnet.into()).collect(),
+        active: true,
+    }
+}
+
+fn nic(vm: &str, number: usize, bridge: &str, network: &str) -> Nic {
+    Nic {
+        vm: vm.into(),
+        mac: format!("52:54:00:aa:00:{number:02x}"),
+        tap: Some(format!("vnet{number}")),
+        bridge: Some(bridge.into()),
+        network: Some(network.into()),
+        addresses: Vec::new(),
+    }
+}
+
+/// What a network of this mode claims of one of its VMs.
+fn claims(name: &str, network: &str, mode: &str) -> Vec<Cell> {
+    use Expected::{Allow, Deny};
+    let (internet_wish, outside_wish) = match mode {
+        "nat" => (Allow, Deny),
+        "isolated" => (Deny, Deny),
+        _ => (Allow, Allow),
+    };
+    let me = || vm(name, network);
+    let mut cells = vec![
+        cell(me(), gateway(network, "192.168.122.1"), "arp", Allow),
+        cell(me(), gateway(network, "192.168.122.1"), "icmp", Allow),
+        cell(me(), internet(), "icmp", internet_wish),
+        cell(me(), internet(), "tcp/443", internet_wish),
+        cell(zone(ZoneKind::Host), me(), "icmp", Allow),
+        cell(zone(ZoneKind::Outside), me(), "icmp", outside_wish),
+    ];
+    if mode != "bridge" {
+        cells.push(cell(me(), vm("other1", "other"), "icmp", Deny));
+    }
+    cells
+}
+
+fn summarise(mut report: Report) -> Report {
+    let count = |verdict| report.matrix.iter().filter(|cell| cell.verdict == verdict).count();
+    let (gaps, unknown) = (count(CellVerdict::Gap), count(CellVerdict::Unknown));
+    let verdict = match (gaps, unknown) {
+        (0, 0) => Verdict::Verified,
+        (0, _) => Verdict::Incomplete,
+        _ => Verdict::Gaps,
+    };
+    report.summary = Summary { ok: count(CellVerdict::Ok), gaps, unknown, verdict };
+    report
+}
+
+/// Three networks and four NICs, all as intended.
+pub(crate) fn healthy() -> Report {
+    let mut matrix = Vec::new();
+    for (name, network, mode) in [
+        ("web1", "default", "nat"),
+        ("web2", "default", "nat"),
+        ("db1", "iso", "isolated"),
+        ("fw", "lan", "bridge"),
+    ] {
+        matrix.extend(claims(name, network, mode));
+    }
+    for (from, to) in [("web1", "web2"), ("web2", "web1")] {
+        matrix.push(cell(vm(from, "default"), vm(to, "default"), "icmp", Expected::Allow));
+    }
+    summarise(Report {
+        schema: SCHEMA.into(),
+        host: Host {
+            name: "kvm1".into(),
+            kernel: "6.12.48-amd64".into(),
+            libvirt: Some("11.3.0".into()),
+            firewall_backend: Some("nftables".into()),
+            taken_ms: 1_760_000_000_000,
+        },
+        sources: ["links", "nf-tables", "libvirt"]
+            .map(|name| Source { name: name.into(), status: SourceStatus::Read, reason: None })
+            .into(),
+        networks: vec![
+            network("default", "nat", "virbr0", &["192.168.122.0/24"]),
+            network("iso", "isolated", "virbr1", &["192.168.150.0/24"]),
+            network("lan", "bridge", "br0", &[]),
+        ],
+        nics: vec![
+            nic("web1", 1, "virbr0", "default"),
+            nic("web2", 2, "virbr0", "default"),
+            nic("db1", 3, "virbr1", "iso"),
+            nic("fw", 4, "br0", "lan"),
+        ],
+        matrix,
+        findings: Vec::new(),
+        summary: Summary { ok: 0, gaps: 0, unknown: 0, verdict: Verdict::Verified },
+    })
+}
+
+/// Breaks every cell that `which` selects and gives their indices.
+fn break_cells(report: &mut Report, which: impl Fn(&Cell) -> bool) -> Vec<usize> {
+    let mut broken = Vec::new();
+    for (index, cell) in report.matrix.iter_mut().enumerate() {
+        if which(cell) {
+            cell.verdict = CellVerdict::Gap;
+            (cell.predicted, cell.observed) = match cell.expected {
+                Expected::Allow => (Predicted::Deny, Observed::NoReply),
+                Expected::Deny => (Predicted::Allow, Observed::Reply),
+            };
+            broken.push(index);
+        }
+    }
+    broken
+}
+
+fn is(cell: &Cell, name: &str, to: ZoneKind) -> bool {
+    cell.from.vm.as_deref() == Some(name) && cell.to.zone == to
+}
+
+/// Docker's policy keeps a NAT network from the internet, an isolated VM reaches it, and a claim is
+/// broken without a known cause.
+pub(crate) fn broken() -> Report {
+    let mut report = healthy();
+    let nat = break_cells(&mut report, |cell| {
+        is(cell, "web1", ZoneKind::Internet) || is(cell, "web2", ZoneKind::Internet)
+    });
+    let leak = break_cells(&mut report, |cell| is(cell, "db1", ZoneKind::Internet) && cell.traffic == "icmp");
+    break_cells(&mut report, |cell| cell.from.zone == ZoneKind::Host && cell.to.vm.as_deref() == Some("fw"));
+    report.findings = vec![
+        Finding {
+            id: "forward-policy-drop".into(),
+            severity: Severity::Error,
+            title: "default: VMs do not reach the internet".into(),
+            subjects: vec!["vm:web1".into(), "vm:web2".into()],
+            cause: "chain FORWARD of table ip filter drops by policy; Docker set it. libvirt accepts the packet in \
+                    its own table, but a drop in any table is final."
+                .into(),
+            evidence: vec![
+                Evidence { source: "proof".into(), text: "all of ip saddr 192.168.122.0/24, any protocol, vnet0 → eth0".into() },
+                Evidence {
+                    source: "wire".into(),
+                    text: "web1 → 198.51.100.10 icmp: left vnet1, came up at virbr0, never left eth0".into(),
+                },
+            ],
+            breaks: nat,
+            fix: Fix {
+                commands: vec![
+                    "iptables -I DOCKER-USER -i virbr0 -j ACCEPT".into(),
+                    "iptables -I DOCKER-USER -o virbr0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".into(),
+                ],
+                note: Some("to make it last: set \"ip-forward-no-drop\": true in Docker's daemon.json".into()),
+                disruptive: false,
+            },
+        },
+        Finding {
+            id: "isolated-network-forwarded-by-a-foreign-rule".into(),
+            severity: Severity::Error,
+            title: "iso: a VM of an isolated network reaches the internet".into(),
+            subjects: vec!["vm:db1".into(), "network:iso".into()],
+            cause: "rule 12 of chain forward in table inet custom accepts it.".into(),
+            evidence: vec![Evidence { source: "nf-tables".into(), text: "iifname virbr1 accept".into() }],
+            breaks: leak,
+            fix: Fix {
+                commands: vec!["nft delete rule inet custom forward handle 12".into()],
+                note: None,
+                disruptive: true,
+            },
+        },
+        Finding {
+            id: "network-not-autostarted".into(),
+            severity: Severity::Warning,
+            title: "iso does not come back after a reboot".into(),
+            subjects: vec!["network:iso".into()],
+            cause: "libvirt does not start it by itself.".into(),
+            evidence: Vec::new(),
+            breaks: Vec::new(),
+            fix: Fix { commands: vec!["virsh net-autostart iso".into()], ..Fix::default() },
+        },
+    ];
+    summarise(report)
+}
+
+/// Without root: libvirt and netfilter are not read, nothing is tried.
+pub(crate) fn unknown() -> Report {
+    let mut report = healthy();
+    report.host.libvirt = None;
+    for cell in &mut report.matrix {
+        cell.observed = Observed::NotTried;
+        cell.note = Some("not tried: sending a packet needs root".into());
+        if cell.to.zone == ZoneKind::Internet || cell.from.zone == ZoneKind::Outside {
+            cell.predicted = Predicted::Unknown;
+            cell.verdict = CellVerdict::Unknown;
+            cell.note = Some("nf-tables could not be read: the rules decide".into());
+        }
+    }
+    report.networks[1].active = false;
+    report.sources[1].status = SourceStatus::Missing;
+    report.sources[1].reason = Some("dump tables: operation not permitted (run as root)".into());
+    report.sources[2].status = SourceStatus::Partial;
+    report.sources[2].reason = Some("leases of network default: access denied".into());
+    summarise(report)
+}
+
+/// Names that a guest or an attacker chose.
+pub(crate) fn hostile() -> Report {
+    let mut report = broken();
+    let names = [
+        "\x1b[2J\x1b[31mweb1",
+        "we\u{202e}b2\u{2066}",
+        "db1\nERROR  forged: rm -rf /",
+        "东京".repeat(80).leak(),
+    ];
+    for (nic, name) in report.nics.iter_mut().zip(names) {
+        let old = std::mem::replace(&mut nic.vm, name.into());
+        for cell in &mut report.matrix {
+            for zone in [&mut cell.from, &mut cell.to] {
+                if zone.vm.as_deref() == Some(&old) {
+                    zone.vm = Some(name.into());
+                }
+            }
+        }
+        for subject in report.findings.iter_mut().flat_map(|finding| &mut finding.subjects) {
+            *subject = subject.replace(&old, name);
+        }
+    }
+    report.host.name = "kvm\u{9b}1".into();
+    report.findings[0].cause = "\x07".repeat(10_000);
+    report
+}
+
+/// A thousand VMs, 900 of which are cut off.
+pub(crate) fn thousand() -> Report {
+    let mut report = healthy();
+    report.matrix.clear();
+    report.nics.clear();
+    for number in 0..1000 {
+        let name = format!("vm{number:04}");
+        report.matrix.extend(claims(&name, "default", "nat"));
+        report.nics.push(Nic { tap: Some(format!("vnet{number}")), ..nic(&name, 1, "virbr0", "default") });
+    }
+    let breaks = break_cells(&mut report, |cell| {
+        cell.to.zone == ZoneKind::Internet && cell.from.vm.as_deref().is_some_and(|name| name < "vm0490")
+    });
+    let subjects = report.nics.iter().take(490).map(|nic| format!("vm:{}", nic.vm)).collect();
+    report.findings = vec![Finding { breaks, subjects, ..broken().findings.remove(0) }];
+    summarise(report)
+}
