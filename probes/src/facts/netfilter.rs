@@ -7,6 +7,8 @@
 
 #![expect(missing_docs, reason = "fields of expressions carry the kernel's own names")]
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, IfName, XtMatch, XtTarget};
@@ -27,6 +29,39 @@ pub enum Family {
     Bridge,
     /// IPv6.
     Ip6,
+}
+
+impl Family {
+    /// The family with this number, if nf_tables has tables of it.
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Inet),
+            2 => Some(Self::Ip),
+            3 => Some(Self::Arp),
+            5 => Some(Self::Netdev),
+            7 => Some(Self::Bridge),
+            10 => Some(Self::Ip6),
+            _ => None,
+        }
+    }
+
+    /// nft's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+            Self::Arp => "arp",
+            Self::Netdev => "netdev",
+            Self::Bridge => "bridge",
+            Self::Ip6 => "ip6",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// Who holds the table.
@@ -111,7 +146,7 @@ pub struct BaseChain {
     pub priority: i32,
     /// What it does when no rule decided.
     pub policy: Policy,
-    /// The devices of an ingress or egress chain.
+    /// The devices of an ingress or egress chain; `eth*` stands for all that begin with `eth`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<IfName>,
 }
@@ -350,10 +385,12 @@ pub enum Expr {
     /// Writes into the packet.
     PayloadSet { source: Register, base: PayloadBase, offset: u32, length: u32 },
     /// Loads what the kernel knows of the packet; `key` is nft's word: `iif`, `oifname`, `mark`, ….
+    /// Names of devices are 16 bytes, filled with zeroes; a comparison with fewer is a prefix.
     Meta { destination: Register, key: String },
     /// Writes a mark, priority, trace flag, ….
     MetaSet { source: Register, key: String },
-    /// Loads from the connection: `state`, `mark`, `status`, `direction`, `zone`, ….
+    /// Loads from the connection: `state`, `mark`, `status`, `direction`, `zone`, `saddr`,
+    /// `proto-dst`, …; `direction` 0 is the original one, 1 the reply's.
     Ct { destination: Register, key: String, direction: Option<u8> },
     /// Writes into the connection.
     CtSet { source: Register, key: String, direction: Option<u8> },
@@ -399,9 +436,15 @@ pub enum Expr {
     Fib { destination: Register, result: String, flags: u32 },
     /// Loads from the route that was chosen.
     Rt { destination: Register, key: String },
-    /// Loads from an extension header or option.
+    /// Loads from an extension header or option; `kind` is `ipv6`, `tcp option`, `ip option`, `sctp`
+    /// or `dccp option`.
     Exthdr { destination: Register, kind: String, header: u8, offset: u32, length: u32, present_only: bool },
-    /// Adds to, updates or deletes from a set.
+    /// Writes into an extension header or option (`tcp option maxseg size set`), or removes it if
+    /// nothing is its source.
+    ExthdrSet { source: Option<Register>, kind: String, header: u8, offset: u32, length: u32 },
+    /// Remembers when it ran last.
+    Last,
+    /// Adds to (0), updates (1) or deletes from (2) a set.
     Dynset { set: String, op: u32, key: Register, invert: bool, exprs: Vec<Expr> },
     /// Refers to a stateful object by name.
     ObjectRef { name: String, kind: String },

@@ -75,7 +75,8 @@ pub enum XtTest {
     Icmp { types: Test<(u8, u8, u8)> },
     /// `conntrack` (or `state`): every part that is present must match.
     Conntrack {
-        /// XT_CONNTRACK_STATE_* bits: 1 invalid, 2 established, 4 related, 8 new, 64 untracked, 0x100 snat, 0x200 dnat.
+        /// XT_CONNTRACK_STATE_* bits: 1 invalid, 2 established, 4 related, 8 new, 0x40 snat,
+        /// 0x80 dnat, 0x100 untracked (also where `state` has another number for it).
         state: Option<Test<u32>>,
         /// IPS_* bits.
         status: Option<Test<u32>>,
@@ -95,7 +96,7 @@ pub enum XtTest {
     Mark { mark: Test<(u32, u32)> },
     /// `connmark`.
     Connmark { mark: Test<(u32, u32)> },
-    /// `physdev`: bridge ports of a bridged packet.
+    /// `physdev`: bridge ports of a bridged packet; `vnet+` stands for all that begin with `vnet`.
     Physdev {
         input: Option<Test<IfName>>,
         output: Option<Test<IfName>>,
@@ -128,6 +129,8 @@ pub enum XtTest {
         protocol: Option<Test<u8>>,
         source_ports: Option<Test<(u16, u16)>>,
         destination_ports: Option<Test<(u16, u16)>>,
+        /// Range of types, range of codes.
+        icmp_types: Option<Test<(u8, u8, u8, u8)>>,
     },
     /// ebtables `ip6` match.
     EbIp6 {
@@ -136,6 +139,7 @@ pub enum XtTest {
         protocol: Option<Test<u8>>,
         source_ports: Option<Test<(u16, u16)>>,
         destination_ports: Option<Test<(u16, u16)>>,
+        /// Range of types, range of codes.
         icmp_types: Option<Test<(u8, u8, u8, u8)>>,
     },
     /// ebtables `arp` match.
