@@ -28,7 +28,9 @@ pub enum Sender {
         /// The VLAN that the guest would tag with, if it tags.
         vlan: Option<VlanId>,
     },
-    /// The frame or packet leaves from the host by this device, with the kernel's own routing.
+    /// It leaves from the host. ARP and NDP leave by this device; everything else takes the
+    /// kernel's own way: routing, netfilter's output hooks and neighbours, with the source address
+    /// that the kernel chooses. It counts as answered when the host's own sockets get the answer.
     AsHost {
         /// The bridge or device on which the VM lies.
         device: Device,
@@ -69,7 +71,7 @@ pub enum Probe {
     Echo {
         /// To whom.
         target: IpAddr,
-        /// The MAC of the next hop; resolved first if it is not given.
+        /// The MAC of the next hop. Of no use to [`Sender::AsHost`], where the kernel finds it.
         via: NextHopMac,
     },
     /// TCP SYN; SYN-ACK and RST both prove the path.
@@ -99,7 +101,9 @@ pub enum Probe {
 pub enum NextHopMac {
     /// This one.
     Known(Mac),
-    /// By resolving this address first, from the same sender.
+    /// By resolving this address first, from the same sender. Where nobody answers, the packet
+    /// cannot leave, as it could not leave the guest: the attempt is silent, and the sightings are
+    /// those of the request.
     Resolve(IpAddr),
 }
 
@@ -116,8 +120,8 @@ pub struct Attempt {
     /// Where the packet counts as arrived even if nobody answers: the destination's tap, or the
     /// uplink for the internet. Decides for denials.
     pub arrival: Option<Device>,
-    /// An answer is wanted. Without it silence is the wanted outcome, and the attempt ends at the
-    /// common deadline.
+    /// An answer is wanted. Without it silence is the wanted outcome, and the attempt ends as soon
+    /// as it is answered, refused or seen at [`Self::arrival`].
     pub wants_answer: bool,
 }
 
@@ -132,6 +136,8 @@ pub struct Sighting {
     pub answer: bool,
     /// The source address that it had there: shows NAT.
     pub source: Option<IpAddr>,
+    /// The VLAN that it was tagged with there.
+    pub vlan: Option<VlanId>,
     /// Microseconds after it was sent.
     pub after_us: u64,
 }
@@ -164,7 +170,7 @@ pub enum Outcome {
     },
     /// Nothing came back before the deadline. [`Observation::sightings`] say how far it came.
     Silent,
-    /// It could not be sent.
+    /// It could not be sent, or not be watched without loss: nothing is known.
     NotTried {
         /// What is missing, in words.
         reason: String,
