@@ -1,3 +1,7 @@
 //! kvmnet, the program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kvmnet::cli::run()
+}

@@ -1,1 +1,88 @@
-//! The command line: one file per subcommand.
+//! The command line: one file per subcommand. Files, clocks, terminals and exit codes are here and
+//! nowhere else.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line is the one place with files, clocks and the environment"
+)]
+
+mod doctor;
+mod exit;
+mod facts;
+mod failure;
+mod output;
+mod progress;
+mod snapshot;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Color;
+
+const EXAMPLES: &str = "\
+Examples:
+  kvmnet doctor                         is every VM's network as it should be?
+  kvmnet doctor --vm web1 --static      one VM, without sending a packet
+  kvmnet ports                          which VM is behind which tap, in which bridge
+  kvmnet snapshot --anonymize -o host.json
+  kvmnet doctor --snapshot host.json    the same questions to a recorded host
+
+kvmnet never changes the host: it prints the commands that mend it and runs none of them.";
+
+/// Network diagnostics and verification for Linux KVM/libvirt hosts.
+#[derive(Debug, Parser)]
+#[command(name = "kvmnet", version, after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
+struct Arguments {
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every subcommand.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Doctor(doctor::Arguments),
+    Snapshot(snapshot::Arguments),
+}
+
+impl Command {
+    fn run(self, color: Color) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Doctor(arguments) => doctor::run(arguments, color),
+            Self::Snapshot(arguments) => snapshot::run(arguments),
+        }
+    }
+}
+
+/// Runs the program on this process's arguments.
+pub fn run() -> ExitCode {
+    exit::guard(|| main(std::env::args_os()))
+}
+
+/// What waits for the kernel, libvirt and the wire. One thread: whatever blocks has its own.
+fn runtime() -> Result<tokio::runtime::Runtime, failure::Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure::Failure::Runtime)
+}
+
+fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::usage(&error),
+    };
+    arguments.command.run(arguments.color).unwrap_or_else(|error| exit::failure(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

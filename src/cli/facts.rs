@@ -1,0 +1,103 @@
+//! The facts: read from this host, or from a snapshot that was taken earlier.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use kvmnet_probes::facts::{SCHEMA, Snapshot};
+use kvmnet_probes::sources::{self, Context};
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::failure::Failure;
+use super::progress;
+
+/// Where the facts come from.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct Arguments {
+    /// Ask libvirt at this connection [default: libvirt's own choice]
+    #[arg(long, value_name = "URI", conflicts_with = "snapshot")]
+    uri: Option<String>,
+    /// Examine a host as `kvmnet snapshot` recorded it (`-`: standard input); nothing is sent
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+}
+
+/// Where the facts come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Live(Context),
+    Recorded(PathBuf),
+}
+
+impl Arguments {
+    /// `deadline`: after which time libvirt is given up.
+    pub(crate) fn origin(self, deadline: Duration) -> Origin {
+        match self.snapshot {
+            Some(path) => Origin::Recorded(path),
+            None => Origin::Live(Context {
+                libvirt_uri: self.uri,
+                libvirt_deadline: deadline,
+                ..Context::default()
+            }),
+        }
+    }
+}
+
+impl Origin {
+    /// This host rather than a recorded one.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
+    /// The facts.
+    pub(crate) async fn observe(&self) -> Result<Snapshot, Failure> {
+        match self {
+            Self::Live(context) => Ok(progress::during("reading the host", sources::observe(context)).await),
+            Self::Recorded(path) => parse(path, &read(path)?),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().read_to_end(&mut bytes)
+    } else {
+        fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.map_err(|source| Failure::ReadSnapshot { path: path.to_owned(), source })?;
+    Ok(bytes)
+}
+
+/// What every file of kvmnet begins with.
+#[derive(Deserialize)]
+struct Version {
+    schema: Option<String>,
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Snapshot, Failure> {
+    let path = || path.to_owned();
+    let not = |what: &str| Failure::NotASnapshot { path: path(), what: what.to_owned() };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(not("empty"));
+    }
+    let version: Version = serde_json::from_slice(bytes).map_err(|source| match source.classify() {
+        Category::Eof => Failure::TruncatedSnapshot { path: path(), source },
+        Category::Syntax => not(&format!("not JSON: {source}")),
+        Category::Data | Category::Io => not("JSON of another kind"),
+    })?;
+    match version.schema {
+        None => Err(not("JSON of another kind")),
+        Some(version) if version == SCHEMA => {
+            serde_json::from_slice(bytes).map_err(|source| Failure::UnfitSnapshot { path: path(), source })
+        }
+        Some(version) if version.starts_with("kvmnet.snapshot/") => {
+            Err(Failure::OtherVersion { path: path(), version })
+        }
+        Some(other) => Err(not(&format!("a file of the kind {other}"))),
+    }
+}

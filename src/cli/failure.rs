@@ -1,0 +1,90 @@
+//! What can go wrong with the arguments and the files that they name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kvmnet_reports::text::printable_list;
+
+use super::exit;
+
+/// Why the program could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The snapshot's bytes could not be had.
+    #[error("cannot read the snapshot {}", name(.path))]
+    ReadSnapshot { path: PathBuf, source: io::Error },
+    /// The snapshot ends too early.
+    #[error("cannot use the snapshot {}: it is cut off", name(.path))]
+    TruncatedSnapshot { path: PathBuf, source: serde_json::Error },
+    /// The file is something else.
+    #[error("cannot use the snapshot {}: it is {what}", name(.path))]
+    NotASnapshot { path: PathBuf, what: String },
+    /// The snapshot is of another version.
+    #[error("cannot use the snapshot {}: it is of version {version}, this kvmnet reads {}", name(.path), kvmnet_probes::facts::SCHEMA)]
+    OtherVersion { path: PathBuf, version: String },
+    /// The snapshot has the right version and the wrong content.
+    #[error("cannot use the snapshot {}", name(.path))]
+    UnfitSnapshot { path: PathBuf, source: serde_json::Error },
+    /// A file could not be written.
+    #[error("cannot write {}", name(.path))]
+    Write { path: PathBuf, source: io::Error },
+    /// Standard output could not be written.
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+    /// `--vm` or `--network` names nobody.
+    #[error("there is no {kind} `{wanted}`")]
+    NoSuchName { kind: &'static str, wanted: String, known: Vec<String> },
+    /// `--vm` or `--network`, and nobody knows the names.
+    #[error("cannot look for the {kind} `{wanted}`: libvirt was not read: {reason}")]
+    NamesUnknown { kind: &'static str, wanted: String, reason: String },
+    /// The asynchronous runtime did not start.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+}
+
+/// How a file is called in a message.
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "on standard input".to_owned() } else { path.display().to_string() }
+}
+
+impl Failure {
+    /// What may help.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::ReadSnapshot { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+                Some("--snapshot wants the file that `kvmnet snapshot -o FILE` wrote".to_owned())
+            }
+            Self::ReadSnapshot { .. } | Self::Write { .. } | Self::Stdout(_) | Self::Runtime(_) => None,
+            Self::TruncatedSnapshot { .. } | Self::NotASnapshot { .. } | Self::UnfitSnapshot { .. } => {
+                Some("take a snapshot with `kvmnet snapshot -o FILE`".to_owned())
+            }
+            Self::OtherVersion { .. } => {
+                Some("use the kvmnet that took it, or take it again with this one".to_owned())
+            }
+            Self::NoSuchName { kind, wanted, known } => Some(did_you_mean(kind, wanted, known)),
+            Self::NamesUnknown { .. } => Some("run as root, or give the connection with --uri".to_owned()),
+        }
+    }
+
+    /// The exit code that says the same.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::NamesUnknown { .. } => exit::INCOMPLETE,
+            _ => exit::USAGE,
+        }
+    }
+}
+
+/// The known name that is most like the wanted one, and the others.
+fn did_you_mean(kind: &str, wanted: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return format!("libvirt knows no {kind}");
+    }
+    let list = printable_list(known.iter().map(String::as_str));
+    let near = |name: &&String| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
+    let best = known.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+    match best.filter(|best| near(best) > 0.8) {
+        Some(best) => format!("did you mean `{}`? known: {list}", kvmnet_reports::text::printable(best)),
+        None => format!("known: {list}"),
+    }
+}

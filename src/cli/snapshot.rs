@@ -1,0 +1,57 @@
+//! `kvmnet snapshot`: the host's facts, to be kept, compared, or sent with a bug report.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use kvmnet_probes::facts::Snapshot;
+use kvmnet_reports::text::{printable, printable_prose};
+
+use super::failure::Failure;
+use super::output::Destination;
+use super::{exit, facts};
+
+const EXAMPLES: &str = "\
+Examples:
+  kvmnet snapshot -o host.json
+  kvmnet snapshot --anonymize -o report.json     to be sent with a bug report
+  kvmnet snapshot --snapshot host.json --anonymize -o report.json
+  kvmnet doctor --snapshot host.json";
+
+/// Write everything that kvmnet reads of this host into a file
+#[derive(Debug, Args)]
+#[command(after_help = exit::with_codes(EXAMPLES))]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    facts: facts::Arguments,
+    /// Write to this file, readable by its owner alone [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace names, comments and addresses, so that the same verdicts follow from it
+    #[arg(long)]
+    anonymize: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let runtime = super::runtime()?;
+    let origin = arguments.facts.origin(Duration::from_secs(5));
+    let snapshot = runtime.block_on(origin.observe())?;
+    let code = tell_missing(&snapshot);
+    let mut json = Vec::new();
+    kvmnet_reports::json::write(&snapshot, &mut json).map_err(Failure::Stdout)?;
+    Destination::from(arguments.output).deliver(&json, true)?;
+    Ok(ExitCode::from(code))
+}
+
+/// Names the sources that are not in the snapshot; without them nothing of what they decide is known.
+fn tell_missing(snapshot: &Snapshot) -> u8 {
+    let mut code = exit::VERIFIED;
+    for source in snapshot.sources() {
+        if let Some(reason) = source.missing {
+            exit::tell(&format!("not read: {}: {}\n", printable(source.name), printable_prose(reason)));
+            code = exit::INCOMPLETE;
+        }
+    }
+    code
+}
