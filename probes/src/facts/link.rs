@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{IfIndex, IfName, Mac, VlanId};
 
-/// A network device, as rtnetlink describes it (`RTM_NEWLINK`, include/uapi/linux/if_link.h).
+/// A network device, as rtnetlink describes it (`RTM_NEWLINK`, `include/uapi/linux/if_link.h`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
@@ -16,8 +16,8 @@ pub struct Link {
     pub kind: LinkKind,
     /// Its Ethernet address, if it is an Ethernet device.
     pub mac: Option<Mac>,
-    /// Whether the kernel or the administrator chose the MAC (`addr_assign_type`); a bridge's
-    /// unchosen MAC moves with its ports. `None` where it cannot be read.
+    /// Bridges only: the administrator chose the MAC (`addr_assign_type`); an unchosen one moves with
+    /// the bridge's ports. `None` where it cannot be read.
     pub mac_fixed: Option<bool>,
     /// `IFF_UP`: the administrator switched it on.
     pub up: bool,
@@ -83,7 +83,7 @@ pub enum LinkKind {
     Vlan {
         /// The VLAN.
         id: VlanId,
-        /// The EtherType: 0x8100 or 0x88a8.
+        /// The `EtherType`: 0x8100 or 0x88a8.
         protocol: u16,
     },
     /// A VXLAN tunnel end.
@@ -105,7 +105,7 @@ pub enum LinkKind {
     Bond,
     /// A dummy device.
     Dummy,
-    /// A WireGuard tunnel.
+    /// A `WireGuard` tunnel.
     Wireguard,
     /// An intermediate functional block.
     Ifb,
@@ -140,6 +140,7 @@ pub enum MacvlanMode {
 }
 
 /// What only a tun or tap device has (`IFLA_TUN_*`).
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's own switches, one each")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tun {
@@ -182,6 +183,12 @@ pub struct Bridge {
     pub group_fwd_mask: u16,
     /// Learned entries are refused when the table is full; 0 is no limit.
     pub fdb_max_learned: u32,
+    /// The VLAN of untagged frames that the host itself sends into the bridge.
+    #[serde(default)]
+    pub pvid: Option<VlanId>,
+    /// The VLANs that the host itself takes part in; empty unless the bridge filters by VLAN.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<PortVlan>,
 }
 
 /// `IFLA_BRPORT_STATE`.

@@ -80,7 +80,9 @@ impl FromStr for Mac {
         let mut octets = [0; 6];
         let mut parts = text.split([':', '-']);
         for octet in &mut octets {
-            let part = parts.next().filter(|part| matches!(part.len(), 1 | 2)).ok_or_else(error)?;
+            // `from_str_radix` takes a sign.
+            let digits = |part: &&str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let part = parts.next().filter(digits).filter(|part| part.len() <= 2).ok_or_else(error)?;
             *octet = u8::from_str_radix(part, 16).map_err(|_| error())?;
         }
         if parts.next().is_some() { Err(error()) } else { Ok(Self(octets)) }

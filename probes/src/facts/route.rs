@@ -15,7 +15,7 @@ pub struct Address {
     pub device: IfIndex,
     /// The address and the prefix that is directly reachable through it.
     pub net: IpNet,
-    /// The far end of a point-to-point link, or the same address.
+    /// The far end of a point-to-point link, if there is one: the prefix is then around it.
     pub peer: Option<IpAddr>,
     /// `RT_SCOPE_*` by name: `global`, `link`, `host`, or the number.
     pub scope: String,

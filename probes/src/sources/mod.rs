@@ -7,12 +7,17 @@
 //! caveat with its reason, never an empty list.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
+
+use self::netlink::Malformed;
 use crate::facts::{Fact, SCHEMA, Snapshot};
 
 mod host;
+mod netlink;
 
 /// Declares each source's module, lists its description, and reads all of them into a snapshot.
 macro_rules! sources {
@@ -96,10 +101,52 @@ impl<T> From<T> for Reading<T> {
     }
 }
 
+impl<T> Reading<Vec<T>> {
+    /// Adds what another call read of the same source.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.value.extend(other.value);
+        self.caveats.extend(other.caveats);
+    }
+}
+
 /// A source whose reader is still to come.
 #[derive(Debug, thiserror::Error)]
 #[error("this source is not built yet")]
 pub(crate) struct NotBuilt;
+
+/// Both families with the names that they have in errors.
+const FAMILIES: [(u8, &str); 2] = [(AF_INET, "IPv4"), (AF_INET6, "IPv6")];
+
+/// Address families in the one byte that rtnetlink's headers have for them.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const AF_BRIDGE: u8 = 7;
+
+/// The names of the bits that are set; a bit without a name in hexadecimal.
+fn flags(bits: u32, names: &'static [&'static str]) -> impl Iterator<Item = String> {
+    (0..u32::BITS).filter(move |bit| bits & (1 << bit) != 0).map(|bit| {
+        names.get(bit as usize).map_or_else(|| format!("{:#x}", 1_u32 << bit), |&name| name.to_owned())
+    })
+}
+
+/// A prefix whose bits beyond its length are zero.
+fn prefix(address: IpAddr, length: u8) -> Result<IpNet, Malformed> {
+    IpNet::new(address, length)
+        .map(|net| net.trunc())
+        .map_err(|_| Malformed::Field { field: "prefix length", value: length.into() })
+}
+
+/// `RT_SCOPE_*` by name, or the number.
+fn scope(scope: u8) -> String {
+    match scope {
+        0 => "global".to_owned(),
+        200 => "site".to_owned(),
+        253 => "link".to_owned(),
+        254 => "host".to_owned(),
+        255 => "nowhere".to_owned(),
+        other => other.to_string(),
+    }
+}
 
 fn fact<T, E: Error>(read: Result<Reading<T>, E>) -> Fact<T> {
     match read {
