@@ -3,7 +3,12 @@
 //! [`Topology`] pairs what libvirt says with what the kernel has; [`claims`] turns it into intent.
 
 mod claim;
+mod intent;
+mod network;
+mod nic;
 mod topology;
 
 pub use claim::*;
+pub use intent::*;
 pub use topology::*;
+

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use kvmnet_probes::facts::{ForwardMode, IfIndex, IfName, Mac, VlanId};
+use kvmnet_probes::facts::{ForwardMode, IfIndex, IfName, Mac, Snapshot, VlanId};
+
+use super::{network, nic};
 
 /// The networks and NICs of a host, paired with its devices.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +16,35 @@ pub struct Topology {
     pub nics: Vec<Nic>,
     /// Devices of default routes, the best first: behind them lies the internet.
     pub uplinks: Vec<Uplink>,
+}
+
+impl Topology {
+    /// Pairs what libvirt says with the kernel's devices. A source that is missing leaves gaps, which
+    /// whoever decides about them must report.
+    pub fn from_snapshot(snapshot: &Snapshot) -> Self {
+        let uplinks = network::uplinks(snapshot);
+        let networks = network::zones(snapshot, &uplinks);
+        let nics = nic::pair(snapshot, &networks);
+        Self { networks, nics, uplinks }
+    }
+
+    /// The network that carries a NIC.
+    pub fn network_of(&self, nic: &Nic) -> Option<&NetworkZone> {
+        self.networks.get(nic.network?)
+    }
+
+    /// The NIC with this MAC answered on the wire for these addresses: the surest knowledge there is.
+    pub fn add_wire_addresses(&mut self, mac: Mac, addresses: &[IpAddr]) {
+        for nic in self.nics.iter_mut().filter(|nic| nic.mac == mac && nic.active) {
+            for &address in addresses {
+                let known = nic.addresses.iter().position(|known| known.address == address);
+                let entry = known.map_or(NicAddress { address, source: AddressSource::Wire }, |at| {
+                    nic.addresses.remove(at)
+                });
+                nic.addresses.insert(0, entry);
+            }
+        }
+    }
 }
 
 /// A device behind which the internet lies for the host.
@@ -82,6 +113,38 @@ pub struct NicAddress {
     pub address: IpAddr,
     /// Where it is known from.
     pub source: AddressSource,
+}
+
+impl Nic {
+    /// How the NIC is called in sentences: the domain, and its position if it is not the first.
+    pub fn label(&self) -> String {
+        if self.position == 0 { self.vm.clone() } else { format!("{} (NIC {})", self.vm, self.position + 1) }
+    }
+
+    /// The address that stands for the NIC in one family.
+    pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
+        self.addresses.iter().map(|known| known.address).find(|address| address.is_ipv6() == ipv6)
+    }
+}
+
+impl NetworkZone {
+    /// The host's address with its subnet in one family.
+    pub fn gateway(&self, ipv6: bool) -> Option<IpNet> {
+        self.gateways.iter().copied().find(|net| net.addr().is_ipv6() == ipv6)
+    }
+
+    /// The guests are part of the LAN: libvirt joins them to a bridge or device that others manage.
+    pub fn is_lan(&self) -> bool {
+        match self.mode {
+            ForwardMode::Bridge | ForwardMode::Private | ForwardMode::Vepa | ForwardMode::Passthrough => true,
+            ForwardMode::Isolated
+            | ForwardMode::Nat
+            | ForwardMode::Route
+            | ForwardMode::Open
+            | ForwardMode::Hostdev
+            | ForwardMode::Unknown => false,
+        }
+    }
 }
 
 /// A NIC of a domain.

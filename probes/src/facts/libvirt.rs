@@ -100,6 +100,24 @@ pub enum ForwardMode {
     Unknown,
 }
 
+impl ForwardMode {
+    /// libvirt's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Nat => "nat",
+            Self::Route => "route",
+            Self::Open => "open",
+            Self::Bridge => "bridge",
+            Self::Private => "private",
+            Self::Vepa => "vepa",
+            Self::Passthrough => "passthrough",
+            Self::Hostdev => "hostdev",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A network's configuration (<https://libvirt.org/formatnetwork.html>).
 #[expect(clippy::struct_excessive_bools, reason = "libvirt's own switches, one each")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

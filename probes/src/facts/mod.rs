@@ -145,6 +145,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The device with this index, if devices could be read.
+    pub fn link(&self, index: IfIndex) -> Option<&Link> {
+        self.links.items().iter().find(|link| link.index == index)
+    }
+
+    /// The device with this name, if devices could be read.
+    pub fn link_named(&self, name: &str) -> Option<&Link> {
+        self.links.items().iter().find(|link| link.name.as_str() == name)
+    }
+
     /// Every source with its name and, if it could not be read, the reason.
     pub fn sources(&self) -> Vec<SourceStatus<'_>> {
         fn status<'a, T>(name: &'static str, fact: &'a Fact<T>) -> SourceStatus<'a> {
