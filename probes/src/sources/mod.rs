@@ -19,6 +19,8 @@ use crate::facts::{Fact, SCHEMA, Snapshot};
 mod host;
 mod netlink;
 
+pub use libvirt::xml as libvirt_xml;
+
 /// Declares each source's module, lists its description, and reads all of them into a snapshot.
 macro_rules! sources {
     ($($field:ident: $module:ident,)*) => {

@@ -1,17 +1,10 @@
 //! libvirt's networks, domains and filters.
+//!
+//! The program `kvmnet-libvirt` asks libvirt and prints the facts; [`read`] starts it, because a
+//! call into libvirt can block for ever and only a process can be given up. [`xml`] is what that
+//! program understands of libvirt's XML.
 
-use super::{Context, Meta, NotBuilt, Reading};
-use crate::facts::Libvirt;
+mod read;
+pub mod xml;
 
-pub(crate) const META: Meta = Meta {
-    id: "libvirt",
-    summary: "libvirt's networks, domains and filters",
-    basis: "https://libvirt.org/html/index.html",
-    since: "0.1.0",
-};
-
-/// Reads the source.
-#[expect(clippy::unused_async, reason = "the reader is still to come")]
-pub(crate) async fn read(_context: &Context) -> Result<Reading<Libvirt>, NotBuilt> {
-    Err(NotBuilt)
-}
+pub(crate) use read::{META, read};

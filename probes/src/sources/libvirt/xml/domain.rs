@@ -1,0 +1,123 @@
+//! The network interfaces of `<domain>`
+//! (<https://libvirt.org/formatdomain.html#network-interfaces>).
+
+use std::str::FromStr;
+
+use roxmltree::Node;
+
+use super::element::{Element, Error, document, net, port_isolated, vlans};
+use crate::facts::{FilterRef, Interface, InterfaceSource};
+
+/// What a domain's XML says about the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainXml {
+    /// Its NICs, in order.
+    pub interfaces: Vec<Interface>,
+    /// The guest's agent has opened its channel: it can be asked.
+    pub agent_connected: bool,
+}
+
+impl FromStr for DomainXml {
+    type Err = Error;
+
+    /// Parses what `virDomainGetXMLDesc` returns.
+    fn from_str(xml: &str) -> Result<Self, Error> {
+        let document = document(xml, "domain")?;
+        let Some(devices) = document.root_element().child("devices") else {
+            return Ok(Self { interfaces: Vec::new(), agent_connected: false });
+        };
+        let agent_connected = devices.children_named("channel").any(|channel| {
+            channel.child_attribute("target", "name") == Some("org.qemu.guest_agent.0")
+                && channel.child_attribute("target", "state") == Some("connected")
+        });
+        let interfaces = devices.children_named("interface").map(interface).collect::<Result<_, _>>()?;
+        Ok(Self { interfaces, agent_connected })
+    }
+}
+
+fn interface(element: Node<'_, '_>) -> Result<Interface, Error> {
+    let link_up = match element.child_attribute("link", "state") {
+        None | Some("up") => true,
+        Some("down") => false,
+        Some(_) => return Err(element.child("link").unwrap_or(element).misunderstood("state")),
+    };
+    Ok(Interface {
+        source: source(element)?,
+        mac: element.child("mac").ok_or_else(|| element.lacks("<mac>"))?.required("address")?,
+        target: element.child("target").and_then(|target| target.device("dev")),
+        model: element.child_attribute("model", "type").map(str::to_owned),
+        link_up,
+        filter: element.child("filterref").map(filter).transpose()?,
+        vlans: vlans(element)?,
+        virtualport: element.child_attribute("virtualport", "type").map(str::to_owned),
+        isolated: port_isolated(element)?,
+        mtu: element.child("mtu").map(|mtu| mtu.required("size")).transpose()?,
+        addresses: element.children_named("ip").map(net).collect::<Result<_, _>>()?,
+        alias: element.child_attribute("alias", "name").map(str::to_owned),
+    })
+}
+
+fn source(element: Node<'_, '_>) -> Result<InterfaceSource, Error> {
+    let source = element.child("source");
+    // A running NIC of a bridge or macvtap network has that type, and still names its network.
+    if let Some(network) = source.and_then(|source| source.attribute("network")) {
+        return Ok(InterfaceSource::Network {
+            network: network.to_owned(),
+            portgroup: source.and_then(|source| source.attribute("portgroup")).map(str::to_owned),
+            bridge: source.and_then(|source| source.device("bridge")),
+        });
+    }
+    let passt = element.child_attribute("backend", "type") == Some("passt");
+    Ok(match element.required::<String>("type")?.as_str() {
+        "network" => return Err(element.lacks("<source network>")),
+        "bridge" => InterfaceSource::Bridge {
+            bridge: source
+                .and_then(|source| source.device("bridge"))
+                .ok_or_else(|| element.lacks("<source bridge>"))?,
+        },
+        "direct" => InterfaceSource::Direct {
+            device: source.and_then(|source| source.device("dev")),
+            mode: source.and_then(|source| source.attribute("mode")).unwrap_or("vepa").to_owned(),
+        },
+        "hostdev" => InterfaceSource::Hostdev,
+        "ethernet" => InterfaceSource::Ethernet,
+        "user" => InterfaceSource::User,
+        "vhostuser" if passt => InterfaceSource::User,
+        "vhostuser" => InterfaceSource::VhostUser,
+        kind => InterfaceSource::Other { kind: kind.to_owned() },
+    })
+}
+
+fn filter(element: Node<'_, '_>) -> Result<FilterRef, Error> {
+    let parameters = element
+        .children_named("parameter")
+        .map(|parameter| Ok((parameter.required("name")?, parameter.required("value")?)))
+        .collect::<Result<_, Error>>()?;
+    Ok(FilterRef { filter: element.required("filter")?, parameters })
+}
+
+/// Whether running NICs are what the saved ones become when they start: names that libvirt chose
+/// and settings that come from the network or its port group are no difference.
+pub fn runs_as_saved(running: &[Interface], saved: &[Interface]) -> bool {
+    running.len() == saved.len()
+        && running.iter().zip(saved).all(|(running, saved)| as_if_saved(running, saved) == *saved)
+}
+
+fn as_if_saved(running: &Interface, saved: &Interface) -> Interface {
+    let mut interface = running.clone();
+    interface.alias.clone_from(&saved.alias);
+    if saved.target.is_none() {
+        interface.target = None;
+    }
+    if let InterfaceSource::Network { bridge, .. } = &mut interface.source {
+        *bridge = None;
+        if saved.vlans.is_empty() {
+            interface.vlans.clear();
+        }
+        if saved.virtualport.is_none() {
+            interface.virtualport = None;
+        }
+        interface.isolated &= saved.isolated;
+    }
+    interface
+}
