@@ -1,0 +1,113 @@
+//! What can be broken on the demonstration host.
+
+use super::host::Host;
+
+/// One way to break the host, named as the finding that it leads to.
+pub(crate) struct Fault {
+    /// The name, for `--fault`: the id of the finding.
+    pub(crate) name: &'static str,
+    /// What is done, in a line for `--help`.
+    pub(crate) summary: &'static str,
+    /// How.
+    change: Change,
+}
+
+/// How a fault is made.
+enum Change {
+    /// An `ip` command.
+    Ip(&'static str),
+    /// An `nft` command.
+    Nft(&'static str),
+    /// A sysctl, by its name with slashes, and its value.
+    Sysctl(&'static str, &'static str),
+    /// The DHCP and DNS servers end.
+    NoServers,
+}
+
+impl Fault {
+    /// Breaks the host.
+    pub(crate) fn apply(&self, host: &mut Host) -> anyhow::Result<()> {
+        match self.change {
+            Change::Ip(command) => super::host::ip(command),
+            Change::Nft(command) => super::host::nft(command),
+            Change::Sysctl(name, value) => super::host::sysctl(name, value),
+            Change::NoServers => {
+                host.stop_servers();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Every fault, by name.
+pub(crate) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "bridge-down",
+        summary: "the bridge of network `default` is switched off",
+        change: Change::Ip("link set virbr0 down"),
+    },
+    Fault {
+        name: "bridge-no-address",
+        summary: "the bridge of network `default` loses the gateway's address",
+        change: Change::Ip("address flush dev virbr0"),
+    },
+    Fault {
+        name: "dnsmasq-dead",
+        summary: "the DHCP and DNS servers end",
+        change: Change::NoServers,
+    },
+    Fault {
+        name: "forward-policy-drop",
+        summary: "another program's FORWARD chain drops by policy, as Docker's does",
+        change: Change::Nft(
+            "add table ip filter; add chain ip filter DOCKER-USER; \
+             add chain ip filter FORWARD { type filter hook forward priority filter; policy drop; }; \
+             add rule ip filter FORWARD jump DOCKER-USER",
+        ),
+    },
+    Fault {
+        name: "ip-forward-off",
+        summary: "the kernel does not forward IPv4",
+        change: Change::Sysctl("net/ipv4/ip_forward", "0"),
+    },
+    Fault {
+        name: "masquerade-missing",
+        summary: "the rules that rewrite the guests' source address are gone",
+        change: Change::Nft("flush chain ip libvirt_network guest_nat"),
+    },
+    Fault {
+        name: "no-default-route",
+        summary: "the host has no default route",
+        change: Change::Ip("route del default"),
+    },
+    Fault {
+        name: "uplink-not-in-bridge",
+        summary: "the LAN's network card left the bridge",
+        change: Change::Ip("link set eth1 nomaster"),
+    },
+    Fault {
+        name: "vm-in-wrong-bridge",
+        summary: "db1, of the isolated network, is plugged into the NAT network's bridge",
+        change: Change::Ip("link set tap-db1 master virbr0"),
+    },
+    Fault {
+        name: "vnet-not-in-bridge",
+        summary: "web1's tap left its bridge",
+        change: Change::Ip("link set tap-web1 nomaster"),
+    },
+];
+
+/// The fault of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Fault> {
+    FAULTS.iter().find(|fault| fault.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_sorted_and_unique() {
+        assert!(FAULTS.is_sorted_by(|a, b| a.name < b.name));
+    }
+}
