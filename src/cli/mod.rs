@@ -6,6 +6,7 @@
     reason = "the command line is the one place with files, clocks and the environment"
 )]
 
+mod demo;
 mod doctor;
 mod exit;
 mod facts;
@@ -45,6 +46,7 @@ struct Arguments {
 /// Every subcommand.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Doctor(doctor::Arguments),
     Snapshot(snapshot::Arguments),
 }
@@ -52,6 +54,7 @@ enum Command {
 impl Command {
     fn run(self, color: Color) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Demo(arguments) => demo::run(&arguments),
             Self::Doctor(arguments) => doctor::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),
         }

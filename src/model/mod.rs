@@ -11,4 +11,3 @@ mod topology;
 pub use claim::*;
 pub use intent::*;
 pub use topology::*;
-

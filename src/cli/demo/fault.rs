@@ -51,11 +51,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         summary: "the bridge of network `default` loses the gateway's address",
         change: Change::Ip("address flush dev virbr0"),
     },
-    Fault {
-        name: "dnsmasq-dead",
-        summary: "the DHCP and DNS servers end",
-        change: Change::NoServers,
-    },
+    Fault { name: "dnsmasq-dead", summary: "the DHCP and DNS servers end", change: Change::NoServers },
     Fault {
         name: "forward-policy-drop",
         summary: "another program's FORWARD chain drops by policy, as Docker's does",
@@ -96,11 +92,6 @@ pub(crate) const FAULTS: &[Fault] = &[
         change: Change::Ip("link set tap-web1 nomaster"),
     },
 ];
-
-/// The fault of this name.
-pub(crate) fn find(name: &str) -> Option<&'static Fault> {
-    FAULTS.iter().find(|fault| fault.name == name)
-}
 
 #[cfg(test)]
 mod tests {

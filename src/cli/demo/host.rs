@@ -153,7 +153,7 @@ impl Host {
             dnsmasq("virbr1", "192.168.150.1", "192.168.150.100,192.168.150.200")?,
         ];
         let libvirt = libvirt_file()?;
-        let uri = format!("test:///proc/{}/fd/{}", std::process::id(), libvirt.as_raw_fd());
+        let uri = format!("test:///proc/self/fd/{}", libvirt.as_raw_fd());
         Ok(Self { uri, servers, _libvirt: libvirt, _namespaces: namespaces })
     }
 
@@ -202,7 +202,8 @@ fn namespace(script: &str) -> anyhow::Result<Namespace> {
     .map_err(|_| anyhow::anyhow!("the thread that builds a guest's namespace panicked"))?
 }
 
-/// The test driver's XML in a file that exists in memory only.
+/// The test driver's XML in a file that exists in memory only. Its descriptor is inherited by the
+/// programs that are started, so that each can open it as its own.
 fn libvirt_file() -> anyhow::Result<File> {
     use std::fmt::Write as _;
     let mut domains = String::new();
@@ -219,7 +220,7 @@ fn libvirt_file() -> anyhow::Result<File> {
              <target dev='tap-{name}'/></interface></devices></domain>"
         )?;
     }
-    let descriptor = nix::sys::memfd::memfd_create(c"kvmnet-demo.xml", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+    let descriptor = nix::sys::memfd::memfd_create(c"kvmnet-demo.xml", nix::sys::memfd::MFdFlags::empty())
         .context("cannot make a file in memory for libvirt's test driver")?;
     let mut file = File::from(descriptor);
     file.write_all(LIBVIRT.replace("DOMAINS", &domains).as_bytes())
