@@ -18,6 +18,7 @@ use crate::facts::{Fact, SCHEMA, Snapshot};
 
 mod host;
 mod netlink;
+mod process;
 
 pub use libvirt::xml as libvirt_xml;
 
