@@ -1,10 +1,12 @@
 //! The report of `kvmnet doctor`: its types, which are the JSON interface, and one renderer per
 //! format. Pure: no I/O but the writer that a renderer is given, no clock, no knowledge of the host.
 
+mod grid;
 mod report;
 mod schema;
 
 pub mod json;
+pub mod ports;
 pub mod table;
 pub mod text;
 

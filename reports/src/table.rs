@@ -2,25 +2,13 @@
 
 mod findings;
 mod fold;
-mod grid;
 mod networks;
 
 use std::fmt::Write as _;
 use std::io;
 
-use crate::text::{Paint, count, printable, printable_prose, wrap};
+use crate::text::{Form, Paint, count, printable, printable_prose, wrap};
 use crate::{Observed, Report, Severity, SourceStatus, Verdict};
-
-use grid::Entry;
-
-/// How much room there is, and whether colour is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
-    /// Columns of the terminal. Only commands, which are to be copied, may be longer.
-    pub width: usize,
-    /// Escape sequences for colour may be written.
-    pub colour: bool,
-}
 
 /// Writes the report as a table with its findings.
 pub fn write(report: &Report, form: Form, mut out: impl io::Write) -> io::Result<()> {

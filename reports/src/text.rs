@@ -8,6 +8,15 @@ use std::fmt::Write as _;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// How much room there is, and whether colour is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// Columns of the terminal. Only commands, which are to be copied, may be longer.
+    pub width: usize,
+    /// Escape sequences for colour may be written.
+    pub colour: bool,
+}
+
 /// The most characters that are shown of a name.
 const NAME_LIMIT: usize = 64;
 /// The most characters that are shown of a sentence, a rule or a command.

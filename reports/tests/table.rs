@@ -5,7 +5,8 @@ mod hosts;
 use hosts::{broken, healthy, hostile, thousand, unknown};
 use insta::assert_snapshot;
 use kvmnet_reports::Report;
-use kvmnet_reports::table::{Form, write};
+use kvmnet_reports::table::write;
+use kvmnet_reports::text::Form;
 
 fn render(report: &Report, width: usize, colour: bool) -> String {
     let mut text = Vec::new();

@@ -1,9 +1,154 @@
-//! `kvmnet doctor`.
-use super::output::Color;
+//! `kvmnet doctor`: does every VM reach what it should, and nothing else? If not, why, and what to type?
+
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
-/// To be
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {}
-pub(crate) fn run(_: Arguments, _: Color) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::wire::{self, Observation};
+use kvmnet_reports::{Report, Severity, Verdict, json, table};
+
+use super::facts::{self, Origin};
+use super::failure::Failure;
+use super::output::{Color, Destination, Format};
+use super::{exit, progress, select};
+use crate::model::{Topology, claims};
+use crate::verify::{self, Plan, Scope};
+
+const EXAMPLES: &str = "\
+Examples:
+  kvmnet doctor                              everything, on the wire too
+  kvmnet doctor --vm web1 --vm web2          these VMs only
+  kvmnet doctor --static                     from the facts alone, no packet is sent
+  kvmnet doctor --internet-target 192.0.2.1  ask for this address instead of 1.1.1.1
+  kvmnet doctor --format json --output report.json
+  kvmnet doctor --snapshot host.json         a recorded host, without root";
+
+/// Tell whether every VM reaches what it should and nothing else, why not, and what to type
+///
+/// Reads the host and libvirt, compares what every VM should reach with what the kernel would do to its
+/// packets, tries it with packets sent as the VM, and prints each gap with its cause and the commands
+/// that mend it. Nothing on the host is changed.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    facts: facts::Arguments,
+    #[command(flatten)]
+    select: select::Arguments,
+    /// Say what follows from the facts alone: send no packet
+    #[arg(long = "static")]
+    facts_only: bool,
+    /// Take this address for the internet; may be repeated [default: 1.1.1.1 and its IPv6 twin]
+    #[arg(long, value_name = "ADDR")]
+    internet_target: Vec<IpAddr>,
+    /// How long libvirt, and the answers on the wire, are waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
+    /// The least severe finding for which the exit code is 1
+    #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOn::Error)]
+    fail_on: FailOn,
+    /// In which form to write
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Write to this file, at once or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FailOn {
+    Error,
+    Warning,
+}
+
+/// What is asked for.
+struct Request {
+    origin: Origin,
+    scope: Scope,
+    /// Why nothing is sent, if so.
+    untried: Option<&'static str>,
+    deadline: Duration,
+    fail_on: Severity,
+    format: Format,
+    destination: Destination,
+    color: Color,
+}
+
+impl Request {
+    fn new(arguments: Arguments, color: Color) -> Self {
+        let deadline = Duration::from_secs(arguments.timeout);
+        let origin = arguments.facts.origin(deadline);
+        let untried = match (&origin, arguments.facts_only) {
+            (Origin::Recorded(_), _) => Some("not tried: the host is a recorded one"),
+            (Origin::Live(_), true) => Some("not tried: --static"),
+            (Origin::Live(_), false) => None,
+        };
+        let scope = Scope {
+            internet_targets: arguments.internet_target,
+            vms: arguments.select.vm,
+            networks: arguments.select.network,
+        };
+        let fail_on = match arguments.fail_on {
+            FailOn::Error => Severity::Error,
+            FailOn::Warning => Severity::Warning,
+        };
+        let destination = Destination::from(arguments.output);
+        Self { origin, scope, untried, deadline, fail_on, format: arguments.format, destination, color }
+    }
+
+    /// From the facts to the report: pair, discover, claim, predict, plan, try, conclude.
+    async fn examine(&self, snapshot: &Snapshot) -> Result<Report, Failure> {
+        let mut topology = Topology::from_snapshot(snapshot);
+        select::check(snapshot, &topology, &self.scope.vms, &self.scope.networks)?;
+        if self.untried.is_none() {
+            let questions = verify::discover(snapshot, &topology);
+            let answers = self.send("asking the VMs for their addresses", &questions).await;
+            verify::learn(&mut topology, &questions, &answers);
+        }
+        let claims = claims(&topology, &self.scope);
+        let fates = verify::predict(snapshot, &topology, &claims);
+        let plan = match self.untried {
+            Some(reason) => Plan::untried(&claims, reason),
+            None => verify::plan(snapshot, &topology, &claims, &fates),
+        };
+        let observations = self.send("trying it on the wire", &plan.attempts).await;
+        Ok(verify::report(snapshot, &topology, &claims, &fates, &plan, &observations, self.fail_on))
+    }
+
+    async fn send(&self, what: &str, attempts: &[wire::Attempt]) -> Vec<Observation> {
+        progress::during(what, wire::run(attempts, self.deadline)).await
+    }
+
+    fn deliver(&self, report: &Report) -> Result<(), Failure> {
+        let mut text = Vec::new();
+        let written = match self.format {
+            Format::Table => table::write(report, self.destination.form(self.color), &mut text),
+            Format::Json => json::write(report, &mut text),
+        };
+        written.expect("memory takes every byte");
+        self.destination.deliver(&text, false)
+    }
+
+    /// Says how the result becomes a full one.
+    fn advise(&self, report: &Report) {
+        let incomplete = report.summary.verdict == Verdict::Incomplete || report.summary.unknown > 0;
+        if incomplete && self.origin.is_live() && !nix::unistd::geteuid().is_root() {
+            exit::tell(
+                "\nhint: rules and MAC tables are read, and packets sent, as root only: run this as root\n",
+            );
+        }
+    }
+}
+
+pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
+    let request = Request::new(arguments, color);
+    let runtime = super::runtime()?;
+    let snapshot = runtime.block_on(request.origin.observe())?;
+    let report = runtime.block_on(request.examine(&snapshot))?;
+    request.deliver(&report)?;
+    request.advise(&report);
+    Ok(ExitCode::from(report.summary.verdict.exit_code()))
 }

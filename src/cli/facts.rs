@@ -56,7 +56,9 @@ impl Origin {
     /// The facts.
     pub(crate) async fn observe(&self) -> Result<Snapshot, Failure> {
         match self {
-            Self::Live(context) => Ok(progress::during("reading the host", sources::observe(context)).await),
+            Self::Live(context) => {
+                Ok(progress::during("reading the host", Box::pin(sources::observe(context))).await)
+            }
             Self::Recorded(path) => parse(path, &read(path)?),
         }
     }

@@ -12,7 +12,9 @@ mod exit;
 mod facts;
 mod failure;
 mod output;
+mod ports;
 mod progress;
+mod select;
 mod snapshot;
 
 use std::ffi::OsString;
@@ -48,6 +50,7 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
+    Ports(ports::Arguments),
     Snapshot(snapshot::Arguments),
 }
 
@@ -56,6 +59,7 @@ impl Command {
         match self {
             Self::Demo(arguments) => demo::run(&arguments),
             Self::Doctor(arguments) => doctor::run(arguments, color),
+            Self::Ports(arguments) => ports::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use kvmnet_reports::table::Form;
+use kvmnet_reports::text::Form;
 
 use super::failure::Failure;
 

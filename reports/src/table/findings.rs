@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 
-use super::Form;
-use crate::text::{Paint, count, printable, printable_list, printable_prose, width_of, wrap};
+use crate::text::{Form, Paint, count, printable, printable_list, printable_prose, width_of, wrap};
 use crate::{Cell, CellVerdict, Expected, Finding, Observed, Predicted, Report, Severity, Zone, ZoneKind};
 
 /// Lines of evidence, or claims, that are shown of one finding.

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::grid::Entry;
 use crate::text::Paint;
 use crate::{Cell, CellVerdict, Expected, ZoneKind};
-
-use super::Entry;
 
 /// The kinds of pairs that the matrix has a column for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::Form;
 use super::fold::{Folds, Pair, Place, entries};
-use super::grid::{Entry, Grid, Heading};
-use crate::text::{Paint, printable, wrap};
+use crate::grid::{Entry, Grid, Heading};
+use crate::text::{Form, Paint, printable, wrap};
 use crate::{Network, Report};
 
 /// NICs that are listed apart.

@@ -6,8 +6,7 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
 };
 
-use super::Form;
-use crate::text::{Paint, width_of};
+use crate::text::{Form, Paint, width_of};
 
 /// Two spaces between columns, one before the first.
 const GAP: usize = 2;

@@ -1,0 +1,157 @@
+//! Which NIC of which VM is behind which tap, in which bridge, and whether those who should know agree.
+
+use std::io;
+
+use serde::Serialize;
+
+use crate::grid::{Entry, Grid, Heading};
+use crate::text::{Form, Paint, count, printable, printable_prose};
+
+/// The version of the JSON form.
+pub const SCHEMA: &str = "kvmnet.ports/1";
+
+/// The NICs of a host's VMs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The host's node name.
+    pub host: String,
+    /// The NICs, by domain and position.
+    pub ports: Vec<Port>,
+    /// Sources without which the list is incomplete, with the reason.
+    pub unread: Vec<String>,
+}
+
+/// One NIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// The domain's name.
+    pub vm: String,
+    /// The NIC's position in the domain, from 1.
+    pub nic: usize,
+    /// The tap, by libvirt's name for it.
+    pub tap: Option<String>,
+    /// The bridge that the tap is in now.
+    pub bridge: Option<String>,
+    /// The bridge that it should be in.
+    pub expected_bridge: Option<String>,
+    /// The libvirt network.
+    pub network: Option<String>,
+    /// Its MAC, by all who know it.
+    pub mac: PortMac,
+    /// Its addresses and where they are known from.
+    pub addresses: Vec<PortAddress>,
+    /// What is to be said of it, in words.
+    pub notes: Vec<Note>,
+}
+
+/// A NIC's MAC, by all who know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PortMac {
+    /// By the domain's XML.
+    pub xml: String,
+    /// The tap's own; libvirt makes it of the NIC's, with `fe` in front.
+    pub tap: Option<String>,
+    /// What the bridge learned behind the tap: the MACs that the guest sends from.
+    pub learned: Vec<String>,
+}
+
+/// An address of a NIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PortAddress {
+    /// The address.
+    pub address: String,
+    /// Who says so: `xml`, `reserved`, `lease`, `neighbour`, `agent`, `wire`.
+    pub sources: Vec<String>,
+}
+
+/// Something to be said of a NIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Two who should agree do not.
+    pub disagreement: bool,
+    /// In words.
+    pub text: String,
+}
+
+impl Ports {
+    /// NICs of which two who should agree do not.
+    pub fn disagreements(&self) -> usize {
+        self.ports.iter().filter(|port| port.notes.iter().any(|note| note.disagreement)).count()
+    }
+}
+
+/// Writes the NICs as a table.
+pub fn write(ports: &Ports, form: Form, mut out: impl io::Write) -> io::Result<()> {
+    if ports.ports.is_empty() {
+        writeln!(out, "no NIC")?;
+    } else {
+        grid(ports).write(form, &mut out)?;
+    }
+    writeln!(out)?;
+    for source in &ports.unread {
+        writeln!(
+            out,
+            "{}",
+            Paint::Yellow.apply(&format!("not read: {}", printable_prose(source)), form.colour)
+        )?;
+    }
+    let disagreements = ports.disagreements();
+    let paint = if disagreements == 0 { Paint::Green } else { Paint::Red };
+    let summary = match disagreements {
+        0 => count(ports.ports.len(), "NIC"),
+        some => format!("{}, {some} in disagreement", count(ports.ports.len(), "NIC")),
+    };
+    writeln!(out, "{}", paint.apply(&summary, form.colour))
+}
+
+fn grid(ports: &Ports) -> Grid {
+    let mut grid = Grid::new([
+        Heading::new("VM"),
+        Heading::new("NIC").number().dispensable(2),
+        Heading::new("TAP"),
+        Heading::new("BRIDGE"),
+        Heading::new("NETWORK").dispensable(1),
+        Heading::new("MAC"),
+        Heading::new("MAC TABLE").or("SEEN"),
+        Heading::new("ADDRESSES"),
+        Heading::new("NOTES"),
+    ]);
+    for port in &ports.ports {
+        grid.push(row(port));
+    }
+    grid
+}
+
+fn row(port: &Port) -> [Entry; 9] {
+    let dash = || Entry { text: "–".to_owned(), paint: Some(Paint::Dim) };
+    let known =
+        |name: &Option<String>| name.as_deref().map_or_else(dash, |name| printable(name).into_owned().into());
+    let seen = match port.mac.learned.as_slice() {
+        [] => dash(),
+        learned if learned.iter().all(|mac| *mac == port.mac.xml) => {
+            Entry { text: "same".to_owned(), paint: Some(Paint::Green) }
+        }
+        _ => Entry { text: "DIFFERS".to_owned(), paint: Some(Paint::Red) },
+    };
+    let addresses: Vec<_> = port
+        .addresses
+        .iter()
+        .map(|known| format!("{} ({})", printable(&known.address), known.sources.join(", ")))
+        .collect();
+    let addresses = if addresses.is_empty() { dash() } else { addresses.join("\n").into() };
+    let notes: Vec<_> = port.notes.iter().map(|note| printable_prose(&note.text)).collect();
+    let alarming = port.notes.iter().any(|note| note.disagreement);
+    [
+        printable(&port.vm).into_owned().into(),
+        port.nic.to_string().into(),
+        known(&port.tap),
+        known(&port.bridge),
+        known(&port.network),
+        printable(&port.mac.xml).into_owned().into(),
+        seen,
+        addresses,
+        Entry { text: notes.join("\n"), paint: alarming.then_some(Paint::Red) },
+    ]
+}
