@@ -260,6 +260,7 @@ pub struct TcHook {
     pub parent: String,
     /// The classifier's or discipline's name: `bpf`, `u32`, `flower`, `netem`, …
     pub kind: String,
-    /// What distinguishes it, if its kind is known: a program's name, an action.
+    /// A program's name, and the actions: `gact drop`, `csum`, `mirred egress redirect to device 7`.
+    /// A filter without any only sorts packets into classes, unless it is a program.
     pub detail: Option<String>,
 }

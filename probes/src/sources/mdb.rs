@@ -23,9 +23,9 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<MdbEntry>>, N
     let request = [AF_BRIDGE, 0, 0, 0, 0, 0, 0, 0];
     let mut socket = Socket::open(libc::NETLINK_ROUTE)?;
     match socket.dump("multicast groups of bridges", libc::RTM_GETMDB, &request).await {
-        // The dump answers with the type of the question (br_mdb_dump, and rtnl_mdb_dump after it).
+        // Bridges answer with the type of the question, VXLAN devices with that of an answer.
         Ok(dump) => {
-            let Reading { value, caveats } = decode(&dump, libc::RTM_GETMDB, |message| one(message).map(Some));
+            let Reading { value, caveats } = decode(&dump, [libc::RTM_GETMDB, libc::RTM_NEWMDB], |message| one(message).map(Some));
             Ok(Reading { value: value.into_iter().flatten().collect(), caveats })
         }
         // A kernel without multicast snooping, or without a bridge.

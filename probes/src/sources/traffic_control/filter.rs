@@ -4,7 +4,7 @@ use super::action;
 use crate::facts::{IfIndex, TcHook};
 use crate::sources::netlink::{Attribute, Malformed, attributes, body};
 
-const TCA_U32_DIVISOR: u16 = 3;
+const TCA_U32_DIVISOR: u16 = 4;
 const TCA_U32_POLICE: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_ID: u16 = 11;
