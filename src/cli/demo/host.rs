@@ -137,9 +137,12 @@ impl Host {
         ip_batch(LINKS)?;
         let mut namespaces = vec![namespace(INTERNET)?];
         for (name, mac, address, gateway) in GUESTS {
+            // libvirt gives a tap the guest's MAC with the first octet raised, so that a bridge never
+            // takes it for its own.
+            let tap_mac = mac.replacen("52", "fe", 1);
             namespaces.push(namespace(&format!(
                 "link set lo up
-                 link add eth0 address {mac} type veth peer name tap-{name} netns HOST
+                 link add eth0 address {mac} type veth peer name tap-{name} address {tap_mac} netns HOST
                  address add {address}/24 dev eth0
                  link set eth0 up
                  route add default via {gateway}\n"
