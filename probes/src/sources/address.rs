@@ -35,7 +35,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<Address>>, Ne
     for (family, name) in FAMILIES {
         let request = [family, 0, 0, 0, 0, 0, 0, 0];
         let dump = socket.dump(format!("{name} addresses"), libc::RTM_GETADDR, &request).await?;
-        reading.append(decode(&dump, [libc::RTM_NEWADDR], |message| one(family, message)));
+        reading.append(decode(&dump, libc::RTM_NEWADDR, |message| one(family, message)));
     }
     Ok(reading)
 }

@@ -23,7 +23,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<FdbEntry>>, N
     request[0] = AF_BRIDGE;
     let mut socket = Socket::open(libc::NETLINK_ROUTE)?;
     let dump = socket.dump("MAC tables", libc::RTM_GETNEIGH, &request).await?;
-    Ok(decode(&dump, [libc::RTM_NEWNEIGH], one))
+    Ok(decode(&dump, libc::RTM_NEWNEIGH, one))
 }
 
 /// Decodes `struct ndmsg` of family `AF_BRIDGE` and its attributes.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::netlink::{Attribute, Malformed, NetlinkError, Socket, attributes, body, decode};
+use super::netlink::{Attribute, Malformed, NetlinkError, Socket, attributes, body, decode_any};
 use super::{AF_BRIDGE, Context, Meta, Reading};
 use crate::facts::{IfIndex, MdbEntry, VlanId};
 
@@ -25,7 +25,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<MdbEntry>>, N
     match socket.dump("multicast groups of bridges", libc::RTM_GETMDB, &request).await {
         // Bridges answer with the type of the question, VXLAN devices with that of an answer.
         Ok(dump) => {
-            let Reading { value, caveats } = decode(&dump, [libc::RTM_GETMDB, libc::RTM_NEWMDB], |message| one(message).map(Some));
+            let Reading { value, caveats } = decode_any(&dump, &[libc::RTM_GETMDB, libc::RTM_NEWMDB], |message| one(message).map(Some));
             Ok(Reading { value: value.into_iter().flatten().collect(), caveats })
         }
         // A kernel without multicast snooping, or without a bridge.

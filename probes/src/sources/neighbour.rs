@@ -23,7 +23,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<Neighbour>>, 
         for (flags, object) in [(0, "neighbours"), (libc::NTF_PROXY, "proxied neighbours")] {
             let request = [family, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags, 0];
             let dump = socket.dump(format!("{name} {object}"), libc::RTM_GETNEIGH, &request).await?;
-            reading.append(decode(&dump, [libc::RTM_NEWNEIGH], |message| one(family, message)));
+            reading.append(decode(&dump, libc::RTM_NEWNEIGH, |message| one(family, message)));
         }
     }
     Ok(reading)

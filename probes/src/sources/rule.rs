@@ -71,7 +71,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<RoutingRule>>
     for (family, name) in FAMILIES {
         let request = [family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         match socket.dump(format!("{name} policy rules"), libc::RTM_GETRULE, &request).await {
-            Ok(dump) => reading.append(decode(&dump, [libc::RTM_NEWRULE], |message| one(family, message))),
+            Ok(dump) => reading.append(decode(&dump, libc::RTM_NEWRULE, |message| one(family, message))),
             // Without policy routing or without the family there are no rules.
             Err(error) if error.is_unsupported() => {}
             Err(error) => return Err(error),

@@ -28,14 +28,14 @@ const NET_ADDR_SET: &str = "3";
 pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<Link>>, NetlinkError> {
     let mut socket = Socket::open(libc::NETLINK_ROUTE)?;
     let dump = socket.dump("network devices", libc::RTM_GETLINK, &request(AF_UNSPEC, SKIP_STATS)).await?;
-    let mut links = netlink::decode(&dump, [libc::RTM_NEWLINK], |message| decode::link(message).map(Some));
+    let mut links = netlink::decode(&dump, libc::RTM_NEWLINK, |message| decode::link(message).map(Some));
     links.value.sort_by_key(|link| link.index);
 
     let filter = libc::RTEXT_FILTER_BRVLAN_COMPRESSED.cast_unsigned() | SKIP_STATS;
     let filtering = |link: &Link| matches!(&link.kind, LinkKind::Bridge(Bridge { vlan_filtering: true, .. }));
     if links.value.iter().any(filtering) {
         let dump = socket.dump("bridge VLANs", libc::RTM_GETLINK, &request(AF_BRIDGE, filter)).await?;
-        let vlans = netlink::decode(&dump, [libc::RTM_NEWLINK], vlan::list);
+        let vlans = netlink::decode(&dump, libc::RTM_NEWLINK, vlan::list);
         links.caveats.extend(vlans.caveats);
         vlan::distribute(&mut links.value, &vlans.value.into_iter().collect::<BTreeMap<_, _>>());
     }

@@ -228,17 +228,26 @@ fn extended(kind: u16, flags: u16, rest: &[u8]) -> Option<String> {
         .map(|attribute| attribute.text())
 }
 
-/// Decodes a dump's messages, all of one of the types `kinds`. `one` gives `None` for an object that was not asked
-/// for. A message that cannot be decoded becomes a caveat.
+/// Decodes a dump's messages, all of type `kind`; see [`decode_any`].
 pub(crate) fn decode<T>(
     dump: &Dump,
-    kinds: impl AsRef<[u16]>,
+    kind: u16,
+    one: impl FnMut(&[u8]) -> Result<Option<T>, Malformed>,
+) -> Reading<Vec<T>> {
+    decode_any(dump, &[kind], one)
+}
+
+/// Decodes a dump's messages, each of one of the types `kinds`. `one` gives `None` for an object that was not asked
+/// for. A message that cannot be decoded becomes a caveat.
+pub(crate) fn decode_any<T>(
+    dump: &Dump,
+    kinds: &[u16],
     mut one: impl FnMut(&[u8]) -> Result<Option<T>, Malformed>,
 ) -> Reading<Vec<T>> {
     let mut value = Vec::with_capacity(dump.messages.len());
     let mut failures: BTreeMap<String, usize> = BTreeMap::new();
     for (kind, message) in dump.messages() {
-        if !kinds.as_ref().contains(&kind) {
+        if !kinds.contains(&kind) {
             *failures.entry(format!("type {kind}: not the type that was asked for")).or_default() += 1;
             continue;
         }
@@ -294,7 +303,7 @@ mod tests {
         assert!(dump.take(0, 1).unwrap());
         assert!(dump.interrupted);
         assert_eq!(
-            decode(&dump, [20], |_| Ok(Some(()))).caveats,
+            decode(&dump, 20, |_| Ok(Some(()))).caveats,
             ["things kept changing while they were read"]
         );
     }
@@ -323,7 +332,7 @@ mod tests {
         bytes.extend(message(21, 0, 1, b"good"));
         let mut dump = dump(bytes);
         assert!(!dump.take(0, 1).unwrap());
-        let reading = decode(&dump, [20], |bytes| body::<4>(bytes).map(|(bytes, _)| Some(*bytes)));
+        let reading = decode(&dump, 20, |bytes| body::<4>(bytes).map(|(bytes, _)| Some(*bytes)));
         assert_eq!(reading.value, [*b"good"]);
         assert_eq!(
             reading.caveats,

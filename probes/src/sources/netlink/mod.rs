@@ -11,4 +11,4 @@ mod dump;
 #[cfg(test)]
 pub(crate) use attribute::put;
 pub(crate) use attribute::{Attribute, Malformed, attributes, body, put_u32};
-pub(crate) use dump::{NetlinkError, Socket, decode};
+pub(crate) use dump::{NetlinkError, Socket, decode, decode_any};

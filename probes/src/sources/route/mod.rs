@@ -24,7 +24,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<Route>>, Netl
     for (family, name) in FAMILIES {
         let request = [family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let dump = socket.dump(format!("{name} routes"), libc::RTM_GETROUTE, &request).await?;
-        reading.append(netlink::decode(&dump, [libc::RTM_NEWROUTE], |message| {
+        reading.append(netlink::decode(&dump, libc::RTM_NEWROUTE, |message| {
             decode::route(family, message, &mut |what| *beyond.entry(what).or_default() += 1)
         }));
     }

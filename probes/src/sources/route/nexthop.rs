@@ -39,7 +39,7 @@ pub(super) async fn resolve(socket: &mut Socket, routes: &mut Reading<Vec<Route>
         return Ok(());
     }
     let dump = socket.dump("nexthop objects", RTM_GETNEXTHOP, &[0; 8]).await?;
-    let Reading { value, caveats } = netlink::decode(&dump, [RTM_NEWNEXTHOP], |message| one(message).map(Some));
+    let Reading { value, caveats } = netlink::decode(&dump, RTM_NEWNEXTHOP, |message| one(message).map(Some));
     routes.caveats.extend(caveats);
     let objects: BTreeMap<_, _> = value.into_iter().collect();
     for route in routes.value.iter_mut().filter(|route| unresolved(route)) {

@@ -31,7 +31,7 @@ const INGRESS: u32 = 0xffff_0000;
 pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<TcHook>>, NetlinkError> {
     let mut socket = Socket::open(libc::NETLINK_ROUTE)?;
     let disciplines = match socket.dump("queueing disciplines", libc::RTM_GETQDISC, &request(IfIndex(0), 0)).await {
-        Ok(dump) => decode(&dump, [libc::RTM_NEWQDISC], |message| discipline(message).map(Some)),
+        Ok(dump) => decode(&dump, libc::RTM_NEWQDISC, |message| discipline(message).map(Some)),
         // A kernel without tc.
         Err(error) if error.is_unsupported() => return Ok(Vec::new().into()),
         Err(error) => return Err(error),
@@ -44,7 +44,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<TcHook>>, Net
             let place = name.unwrap_or_else(|| self::handle(handle));
             let object = format!("tc filters of device {device}");
             let dump = socket.dump(object, libc::RTM_GETTFILTER, &request).await?;
-            reading.append(decode(&dump, [libc::RTM_NEWTFILTER], |message| {
+            reading.append(decode(&dump, libc::RTM_NEWTFILTER, |message| {
                 filter::hook(device, &place, message)
             }));
         }
