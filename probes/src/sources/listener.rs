@@ -40,7 +40,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<Listener>>, N
             request.resize(56, 0);
             let dump = socket.dump(format!("{version} {name} sockets"), SOCK_DIAG_BY_FAMILY, &request).await?;
             let one = |message: &[u8]| one(name, message);
-            let mut reading = decode(&dump, [SOCK_DIAG_BY_FAMILY], |message| one(message).map(Some));
+            let mut reading = decode(&dump, SOCK_DIAG_BY_FAMILY, |message| one(message).map(Some));
             reading.value.retain(|(listener, _)| ports.contains(&listener.port));
             found.append(reading);
         }
