@@ -53,9 +53,7 @@ fn report_bug(info: &PanicHookInfo<'_>) {
         let _ = writeln!(text, "{backtrace}");
     }
     text += concat!(
-        "\nhint: please report it at ",
-        env!("CARGO_PKG_REPOSITORY"),
-        "/issues, for kvmnet ",
+        "\nhint: please report it, for kvmnet ",
         env!("CARGO_PKG_VERSION"),
         ",\n      with the command line and, if it can be taken, `kvmnet snapshot --anonymize`\n"
     );
