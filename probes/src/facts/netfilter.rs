@@ -1,9 +1,9 @@
-//! Netfilter rules as the kernel runs them: nf_tables registers and expressions.
+//! Netfilter rules as the kernel runs them: `nf_tables` registers and expressions.
 //!
 //! What iptables-nft, ebtables-nft and iptables-legacy made is here in the same form: xtables
 //! matches and targets are the expressions [`Expr::Match`] and [`Expr::Target`], and the header
 //! matches of a legacy rule are written as the register expressions that iptables-nft would have
-//! used. Sources: include/uapi/linux/netfilter/nf_tables.h, net/netfilter/nft_*.c.
+//! used. Sources: `include/uapi/linux/netfilter/nf_tables.h`, net/netfilter/nft_*.c.
 
 #![expect(missing_docs, reason = "fields of expressions carry the kernel's own names")]
 
@@ -32,7 +32,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The family with this number, if nf_tables has tables of it.
+    /// The family with this number, if `nf_tables` has tables of it.
     pub fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::Inet),
@@ -42,6 +42,18 @@ impl Family {
             7 => Some(Self::Bridge),
             10 => Some(Self::Ip6),
             _ => None,
+        }
+    }
+
+    /// Its number (`NFPROTO_*`).
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Inet => 1,
+            Self::Ip => 2,
+            Self::Arp => 3,
+            Self::Netdev => 5,
+            Self::Bridge => 7,
+            Self::Ip6 => 10,
         }
     }
 
@@ -68,7 +80,7 @@ impl fmt::Display for Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Generation {
-    /// nf_tables, also where iptables-nft or ebtables-nft wrote it.
+    /// `nf_tables`, also where iptables-nft or ebtables-nft wrote it.
     NfTables,
     /// The old xtables (`iptables-legacy`).
     XtablesLegacy,
@@ -347,7 +359,7 @@ pub enum PayloadBase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "with", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RejectWith {
-    /// ICMP or ICMPv6 unreachable with this code of the packet's own family.
+    /// ICMP or `ICMPv6` unreachable with this code of the packet's own family.
     Icmp {
         /// The code.
         code: u8,
@@ -432,7 +444,7 @@ pub enum Expr {
     Quota { over: bool },
     /// Matches by the number of connections: may go either way.
     Connlimit { count: u32, over: bool },
-    /// Asks the routing table; `result` is `oif`, `oifname` or `type`, `flags` NFTA_FIB_F_*.
+    /// Asks the routing table; `result` is `oif`, `oifname` or `type`, `flags` `NFTA_FIB_F_*`.
     Fib { destination: Register, result: String, flags: u32 },
     /// Loads from the route that was chosen.
     Rt { destination: Register, key: String },

@@ -75,7 +75,7 @@ pub enum XtTest {
     Icmp { types: Test<(u8, u8, u8)> },
     /// `conntrack` (or `state`): every part that is present must match.
     Conntrack {
-        /// XT_CONNTRACK_STATE_* bits: 1 invalid, 2 established, 4 related, 8 new, 0x40 snat,
+        /// `XT_CONNTRACK_STATE_*` bits: 1 invalid, 2 established, 4 related, 8 new, 0x40 snat,
         /// 0x80 dnat, 0x100 untracked (also where `state` has another number for it).
         state: Option<Test<u32>>,
         /// IPS_* bits.

@@ -19,6 +19,7 @@ use crate::facts::{Fact, SCHEMA, Snapshot};
 mod host;
 mod netlink;
 mod process;
+mod xtables;
 
 pub use libvirt::xml as libvirt_xml;
 

@@ -1,1 +1,3 @@
 //! The system calls that no crate offers: the only unsafe code of kvmnet.
+
+pub(crate) mod xtables;

@@ -48,6 +48,11 @@ pub(crate) enum NetlinkError {
 }
 
 impl NetlinkError {
+    /// Whether the object that the request names is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::ENOENT))
+    }
+
     /// Whether the kernel lacks what was asked for, so that there is none of it.
     pub(crate) fn is_unsupported(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::EOPNOTSUPP))
@@ -100,20 +105,36 @@ impl Socket {
         request: &[u8],
     ) -> Result<Dump, NetlinkError> {
         let object = object.into();
-        let mut dump = self.dump_once(&object, kind, request).await?;
+        let mut dump = self.exchange(&object, kind, libc::NLM_F_DUMP, request).await?;
         for _ in 1..TRIES {
             if !dump.interrupted {
                 break;
             }
-            dump = self.dump_once(&object, kind, request).await?;
+            dump = self.exchange(&object, kind, libc::NLM_F_DUMP, request).await?;
         }
         Ok(dump)
     }
 
-    async fn dump_once(&mut self, object: &str, kind: u16, request: &[u8]) -> Result<Dump, NetlinkError> {
+    /// Asks for one object; its answer ends with an acknowledgement.
+    pub(crate) async fn ask(
+        &mut self,
+        object: &str,
+        kind: u16,
+        request: &[u8],
+    ) -> Result<Dump, NetlinkError> {
+        self.exchange(object, kind, libc::NLM_F_ACK, request).await
+    }
+
+    async fn exchange(
+        &mut self,
+        object: &str,
+        kind: u16,
+        flags: libc::c_int,
+        request: &[u8],
+    ) -> Result<Dump, NetlinkError> {
         self.sequence += 1;
         let transfer = |source| NetlinkError::Transfer { object: object.to_owned(), source };
-        let message = self.request(kind, request);
+        let message = self.request(kind, flags, request);
         let sent = self.socket.send(&message).await.map_err(transfer)?;
         debug_assert_eq!(sent, message.len());
 
@@ -134,9 +155,9 @@ impl Socket {
         }
     }
 
-    fn request(&self, kind: u16, body: &[u8]) -> Vec<u8> {
+    fn request(&self, kind: u16, flags: libc::c_int, body: &[u8]) -> Vec<u8> {
         let length = u32::try_from(HEADER + body.len()).expect("our own requests are short");
-        let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).expect("flags are 16 bits");
+        let flags = u16::try_from(libc::NLM_F_REQUEST | flags).expect("flags are 16 bits");
         let mut message = length.to_ne_bytes().to_vec();
         message.extend(kind.to_ne_bytes());
         message.extend(flags.to_ne_bytes());

@@ -8,7 +8,5 @@
 mod attribute;
 mod dump;
 
-#[cfg(test)]
-pub(crate) use attribute::put;
-pub(crate) use attribute::{Attribute, Malformed, attributes, body, put_u32};
-pub(crate) use dump::{NetlinkError, Socket, decode, decode_any};
+pub(crate) use attribute::{Attribute, Malformed, attributes, body, put, put_u32};
+pub(crate) use dump::{Dump, NetlinkError, Socket, decode, decode_any};
