@@ -1,0 +1,20 @@
+.PHONY: demo test lint
+
+# One set of features for clippy and the tests, so that nothing is compiled twice.
+FEATURES := --features lab
+
+demo: ## the doctor on a private host with three networks and four guests
+	tests/lab/packages demo
+	cargo build
+	target/debug/kvmnet demo
+
+# The lab needs root. Without it its tests say that they were skipped, unless KVMNET_LAB=require is set.
+test: ## everything, also against a real libvirt with real guests
+	tests/lab/packages test
+	$(MAKE) lint
+	cargo build $(FEATURES)
+	cargo test --no-fail-fast $(FEATURES)
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --all-targets $(FEATURES) -- -D warnings
