@@ -14,7 +14,8 @@ pub struct BridgeConfigFile {
     pub path: String,
     /// The bridge that it declares or joins.
     pub bridge: IfName,
-    /// The ports that it declares.
+    /// The ports that it declares; a pattern or MAC in the file stands for the devices that have it
+    /// now.
     pub ports: Vec<IfName>,
     /// Whether the bridge comes up by itself at boot.
     pub at_boot: bool,

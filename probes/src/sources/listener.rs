@@ -155,6 +155,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
     fn sockets_of_the_network_namespace_are_found_with_their_process() {
         if !nix::unistd::geteuid().is_root() {
             assert_ne!(std::env::var("KVMNET_LAB").as_deref(), Ok("require"), "this test needs root");
