@@ -1,5 +1,6 @@
 //! `kvmnet snapshot`: the host's facts, to be kept, compared, or sent with a bug report.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,10 +39,17 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let origin = arguments.facts.origin(Duration::from_secs(5));
     let snapshot = runtime.block_on(origin.observe())?;
     let code = tell_missing(&snapshot);
+    let snapshot = if arguments.anonymize { snapshot.anonymized(key()) } else { snapshot };
     let mut json = Vec::new();
     kvmnet_reports::json::write(&snapshot, &mut json).map_err(Failure::Stdout)?;
     Destination::from(arguments.output).deliver(&json, true)?;
     Ok(ExitCode::from(code))
+}
+
+/// A number that nobody can know later: the operating system's randomness, as the standard library
+/// takes it for its hash tables.
+fn key() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Names the sources that are not in the snapshot; without them nothing of what they decide is known.

@@ -7,6 +7,7 @@
 //! list. Everything that decides a packet's fate is reached through a [`Fact`], so that nobody can
 //! forget to ask.
 
+mod anonymize;
 mod bridge_config;
 mod fdb;
 mod libvirt;
