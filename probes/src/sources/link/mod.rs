@@ -19,9 +19,10 @@ pub(crate) const META: Meta = Meta {
     since: "0.1.0",
 };
 
-const AF_UNSPEC: u8 = 0;
+/// Every family.
+pub(super) const AF_UNSPEC: u8 = 0;
 /// `RTEXT_FILTER_SKIP_STATS`: counters are not wanted.
-const SKIP_STATS: u32 = 1 << 3;
+pub(super) const SKIP_STATS: u32 = 1 << 3;
 /// `NET_ADDR_SET`: somebody set the MAC (`include/uapi/linux/netdevice.h`).
 const NET_ADDR_SET: &str = "3";
 
@@ -48,7 +49,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<Link>>, Netli
 }
 
 /// `struct ifinfomsg` of a family, and `IFLA_EXT_MASK`.
-fn request(family: u8, filter: u32) -> Vec<u8> {
+pub(super) fn request(family: u8, filter: u32) -> Vec<u8> {
     let mut request = vec![0; 16];
     request[0] = family;
     put_u32(&mut request, libc::IFLA_EXT_MASK, filter);
