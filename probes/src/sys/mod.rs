@@ -1,3 +1,6 @@
 //! The system calls that no crate offers: the only unsafe code of kvmnet.
 
+pub(crate) mod bpf;
+pub(crate) mod packet;
+pub(crate) mod readable;
 pub(crate) mod xtables;

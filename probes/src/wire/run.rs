@@ -1,13 +1,287 @@
 //! The attempts, side by side.
 
-use std::time::Duration;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::{Instant, sleep_until};
+
+use super::answer::{RunId, Token};
+use super::exchange::{Exchange, Step};
+use super::listen::{Ears, Event};
+use super::plan::{Plan, Trouble, Way};
+use super::send::{Senders, Sent};
 use super::{Attempt, Observation, Outcome};
+use crate::facts::{IfIndex, Mac};
+
+/// At most one packet in this time, 10,000 in a second.
+const PACE: Duration = Duration::from_micros(100);
+
+/// So many packets may leave at once after a pause.
+const BURST: u32 = 32;
+
+/// A request for the same MAC by the same sender within this time serves all who wait for it.
+const SAME_REQUEST: Duration = Duration::from_millis(20);
+
+/// The numbers of attempts fit into 16 bits.
+const MOST_ATTEMPTS: u16 = u16::MAX - 1;
 
 /// Sends every attempt, all side by side, and says what became of each, in the same order.
-#[expect(clippy::unused_async, reason = "waits for answers once the senders are in place")]
-pub async fn run(attempts: &[Attempt], _deadline: Duration) -> Vec<Observation> {
-    let reason = "nothing can be sent yet".to_owned();
-    let observation = Observation { outcome: Outcome::NotTried { reason }, sightings: Vec::new() };
-    vec![observation; attempts.len()]
+///
+/// Each waits for at most `deadline`, counted from its own first packet. While nothing answers it is
+/// sent again after a quarter and half of that, since a first packet may be lost while a neighbour
+/// is being resolved. An attempt that wants no answer is sent twice and waits 0.4 s at most. No more
+/// than 10,000 packets leave in a second.
+///
+/// What is sent is real traffic: MAC tables, connection tracking and the kernel's neighbour tables
+/// see it as they see the VM's own, and forget it as they forget that. Nothing else is left, also if
+/// the process is killed: what it holds are sockets and an XDP program that is attached to nothing.
+pub async fn run(attempts: &[Attempt], deadline: Duration) -> Vec<Observation> {
+    let mut run = match Run::new(attempts, deadline) {
+        Ok(run) => run,
+        Err(trouble) => return attempts.iter().map(|_| not_tried(&trouble)).collect(),
+    };
+    let trouble = run.drive().await.err();
+    let trouble = trouble.or_else(|| match run.ears.lost() {
+        Ok(0) => None,
+        Ok(lost) => Some(Trouble::Lost(lost)),
+        Err(trouble) => Some(trouble),
+    });
+    run.attempts
+        .into_iter()
+        .map(|attempt| match (attempt, &trouble) {
+            (Err(refused), _) => not_tried(&refused),
+            (Ok(exchange), None) => exchange.observation(),
+            (Ok(exchange), Some(trouble)) => {
+                let mut observation = exchange.observation();
+                // What was heard was heard. Silence means nothing if one could not listen.
+                if observation.outcome == Outcome::Silent {
+                    observation.outcome = Outcome::NotTried { reason: trouble.to_string() };
+                }
+                observation
+            }
+        })
+        .collect()
+}
+
+fn not_tried(trouble: &Trouble) -> Observation {
+    Observation { outcome: Outcome::NotTried { reason: trouble.to_string() }, sightings: Vec::new() }
+}
+
+/// Who asks for whose MAC, and where.
+type Request = (IfIndex, Mac, IpAddr);
+
+struct Run<'a> {
+    attempts: Vec<Result<Exchange<'a>, Trouble>>,
+    waiting: HashMap<Token, Vec<usize>>,
+    senders: Senders,
+    ears: Ears,
+    /// The packets to send: which attempt's, and which of its packets.
+    queue: VecDeque<(usize, usize)>,
+    marks: BinaryHeap<Reverse<(Instant, usize)>>,
+    next_packet: Instant,
+    requested: HashMap<Request, Instant>,
+    resolved: HashMap<Request, Mac>,
+    unfinished: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(attempts: &'a [Attempt], deadline: Duration) -> Result<Self, Trouble> {
+        let id = RunId(RandomState::new().build_hasher().finish());
+        let mut senders = Senders::default();
+        let attempts: Vec<_> = attempts
+            .iter()
+            .enumerate()
+            .map(|(index, attempt)| {
+                let number = u16::try_from(index).ok().filter(|&number| number <= MOST_ATTEMPTS);
+                let number = number.ok_or(Trouble::TooMany(MOST_ATTEMPTS))?;
+                let plan = Plan::new(attempt, id, number)?;
+                senders.prepare(&plan, id)?;
+                Ok(Exchange::new(plan, deadline))
+            })
+            .collect();
+        let mut ears = Ears::open(id)?;
+        for (kind, socket) in senders.raw_sockets() {
+            ears.add_raw(kind, socket)?;
+        }
+        let mut waiting: HashMap<Token, Vec<usize>> = HashMap::new();
+        for (index, exchange) in attempts.iter().enumerate() {
+            for token in exchange.iter().flat_map(|exchange| &exchange.plan.tokens) {
+                waiting.entry(token.clone()).or_default().push(index);
+            }
+        }
+        let mut run = Self {
+            unfinished: attempts.iter().flatten().count(),
+            attempts,
+            waiting,
+            senders,
+            ears,
+            queue: VecDeque::new(),
+            marks: BinaryHeap::new(),
+            next_packet: Instant::now(),
+            requested: HashMap::new(),
+            resolved: HashMap::new(),
+        };
+        for index in 0..run.attempts.len() {
+            run.enqueue(index);
+        }
+        Ok(run)
+    }
+
+    async fn drive(&mut self) -> Result<(), Trouble> {
+        while self.unfinished > 0 {
+            self.send_due()?;
+            self.pass_marks();
+            if self.unfinished == 0 {
+                break;
+            }
+            let packet = (!self.queue.is_empty()).then_some(self.next_packet);
+            let mark = self.marks.peek().map(|Reverse((at, _))| *at);
+            let wake = packet.into_iter().chain(mark).min();
+            let wake = wake.expect("an attempt that has not ended has a packet or a mark before it");
+            tokio::select! {
+                biased;
+                event = self.ears.next() => {
+                    if let Some(event) = event? {
+                        self.hear(&event);
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a round of the attempt's packets into the queue.
+    fn enqueue(&mut self, index: usize) {
+        let Ok(exchange) = &mut self.attempts[index] else { return };
+        let packets = if exchange.resolving().is_some() { 1 } else { exchange.plan.packets() };
+        if packets == 0 {
+            // No address to ask for: nothing is held, and nothing is to be waited for.
+            self.finish(index, Outcome::Silent);
+            return;
+        }
+        exchange.queued += packets;
+        self.queue.extend((0..packets).map(|item| (index, item)));
+    }
+
+    /// Sends what may leave by now.
+    fn send_due(&mut self) -> Result<(), Trouble> {
+        let now = Instant::now();
+        self.next_packet = self.next_packet.max(now.checked_sub(PACE * BURST).unwrap_or(now));
+        while self.next_packet <= now {
+            let Some((index, item)) = self.queue.pop_front() else { return Ok(()) };
+            let Ok(exchange) = &mut self.attempts[index] else { continue };
+            exchange.queued -= 1;
+            if !exchange.ended() && self.send(index, item)? {
+                self.next_packet += PACE;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one packet of an attempt; says whether one left.
+    fn send(&mut self, index: usize, item: usize) -> Result<bool, Trouble> {
+        let Ok(exchange) = &mut self.attempts[index] else { return Ok(false) };
+        let now = Instant::now();
+        let way = exchange.plan.way;
+        let mut frame = None;
+        let mut asked_already = false;
+        if let Some(hop) = exchange.resolving() {
+            let request = (way.device().index, exchange.plan.mac, hop);
+            if let Some(&mac) = self.resolved.get(&request) {
+                exchange.resolved(mac);
+            } else {
+                frame = Some(exchange.plan.resolving_frame(hop));
+                let asked = self.requested.insert(request, now);
+                asked_already = asked.is_some_and(|asked| now < asked + SAME_REQUEST);
+            }
+        }
+        if exchange.resolving().is_none() && !matches!(way, Way::Host(_)) {
+            frame = exchange.plan.frame(item, exchange.hop);
+        }
+        if let Some(mark) = exchange.leaves(now, clock()) {
+            self.marks.push(Reverse((mark, index)));
+        }
+        if asked_already {
+            return Ok(false);
+        }
+        let sent = match frame {
+            Some(frame) => self.senders.send_frame(way, &frame).map(|()| Sent::Away),
+            None => self.senders.send_from_host(&exchange.plan),
+        };
+        match sent {
+            Ok(Sent::Away) => {}
+            Ok(Sent::From { socket, server }) => self.ears.add_dns(server, socket)?,
+            Ok(Sent::RefusedHere { by, error }) => {
+                self.finish(index, Outcome::Refused { by, error: format!("by the host itself: {error}") });
+            }
+            Err(trouble) => self.finish(index, Outcome::NotTried { reason: trouble.to_string() }),
+        }
+        Ok(true)
+    }
+
+    fn finish(&mut self, index: usize, outcome: Outcome) {
+        if let Ok(exchange) = &mut self.attempts[index]
+            && !exchange.ended()
+        {
+            exchange.finish(outcome);
+            self.unfinished -= 1;
+        }
+    }
+
+    /// Looks after the attempts whose time has come.
+    fn pass_marks(&mut self) {
+        let now = Instant::now();
+        while let Some(&Reverse((at, index))) = self.marks.peek()
+            && at <= now
+        {
+            self.marks.pop();
+            let Ok(exchange) = &mut self.attempts[index] else { continue };
+            let ended = exchange.ended();
+            match exchange.mark(now) {
+                Some((next, again)) => {
+                    self.marks.push(Reverse((next, index)));
+                    if again {
+                        self.enqueue(index);
+                    }
+                }
+                None => self.unfinished -= usize::from(!ended),
+            }
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let heard = match event {
+            Event::Seen(_, heard) | Event::Delivered(heard) => heard,
+        };
+        let Some(waiting) = self.waiting.get(&heard.token) else { return };
+        for &index in waiting {
+            let Ok(exchange) = &mut self.attempts[index] else { continue };
+            let step = match event {
+                Event::Seen(caught, heard) => exchange.see(caught, heard),
+                Event::Delivered(heard) => exchange.deliver(heard, clock()),
+            };
+            match step {
+                Step::Wait => {}
+                Step::End => self.unfinished -= 1,
+                Step::Resolved(mac) => {
+                    if let Some(hop) = exchange.resolving() {
+                        let device = exchange.plan.way.device().index;
+                        self.resolved.insert((device, exchange.plan.mac, hop), mac);
+                    }
+                    exchange.resolved(mac);
+                    exchange.queued += 1;
+                    self.queue.push_back((index, 0));
+                }
+            }
+        }
+    }
+}
+
+/// The clock that the kernel stamps packets with.
+fn clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

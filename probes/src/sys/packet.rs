@@ -1,0 +1,200 @@
+//! `packet(7)` sockets: watching every device of a network namespace, and sending frames.
+#![expect(unsafe_code, reason = "nix builds no `sockaddr_ll` and has no packet socket options")]
+#![expect(clippy::cast_possible_truncation, reason = "what is cast are constants and sizes of structs")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use libc::{c_int, c_void, sock_filter, sockaddr_ll, socklen_t};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, recvmsg, setsockopt, socket,
+    sockopt,
+};
+
+use super::readable::Readable;
+
+/// A packet as a device got it from below or from above, from its network header on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caught {
+    /// How many bytes of it are in the buffer.
+    pub(crate) length: usize,
+    /// The device.
+    pub(crate) ifindex: u32,
+    /// The `EtherType`, without the VLAN tag that the kernel took off.
+    pub(crate) protocol: u16,
+    /// The source MAC, if the device has link headers.
+    pub(crate) source: Option<[u8; 6]>,
+    /// The device sends it rather than has received it.
+    pub(crate) outgoing: bool,
+    /// The VLAN tag that the kernel took off.
+    pub(crate) vlan: Option<u16>,
+    /// When, since the Unix epoch by the kernel's clock.
+    pub(crate) at: Duration,
+}
+
+/// Sees the packets of all devices in both directions.
+#[derive(Debug)]
+pub(crate) struct PacketWatch(Readable);
+
+impl PacketWatch {
+    /// Watches what `filter` lets pass. Its offsets count from the network header. Needs
+    /// `CAP_NET_RAW`.
+    pub(crate) fn open(filter: &[sock_filter]) -> io::Result<Self> {
+        // Protocol 0: nothing is received before the filter is in place.
+        let fd = packet_socket(SockType::Datagram)?;
+        attach_filter(&fd, filter)?;
+        setsockopt(&fd, sockopt::ReceiveTimestampns, &true)?;
+        set_option(&fd, libc::PACKET_AUXDATA, 1)?;
+        // Without CAP_NET_ADMIN the socket keeps the size that `net.core.rmem_default` gives, and
+        // says if it was too small.
+        let _ = setsockopt(&fd, sockopt::RcvBufForce, &(16 << 20));
+        let every = link_address(0, libc::ETH_P_ALL.cast_unsigned() as u16);
+        // SAFETY: `every` is a whole `sockaddr_ll` and its size is given.
+        let bound = unsafe {
+            libc::bind(fd.as_raw_fd(), (&raw const every).cast(), size_of::<sockaddr_ll>() as socklen_t)
+        };
+        if bound < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Readable::new(fd).map(Self)
+    }
+
+    /// The next packet, cut to the buffer's length.
+    pub(crate) fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Caught>> {
+        self.0.poll(cx, |fd| receive(fd, buffer))
+    }
+
+    /// How many packets were lost since the last call because the buffer was full.
+    pub(crate) fn lost(&self) -> io::Result<u32> {
+        let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut length = size_of::<libc::tpacket_stats>() as socklen_t;
+        // SAFETY: `statistics` has room for the `length` bytes that the kernel writes.
+        let read = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut statistics).cast(),
+                &raw mut length,
+            )
+        };
+        if read < 0 { Err(io::Error::last_os_error()) } else { Ok(statistics.tp_drops) }
+    }
+}
+
+/// Sends frames out of devices and receives nothing.
+#[derive(Debug)]
+pub(crate) struct FrameSender(OwnedFd);
+
+impl FrameSender {
+    /// Opens it. Needs `CAP_NET_RAW`.
+    pub(crate) fn open() -> io::Result<Self> {
+        packet_socket(SockType::Raw).map(Self)
+    }
+
+    /// Sends a whole Ethernet frame out of the device with this index.
+    pub(crate) fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+        let to = link_address(ifindex, 0);
+        // SAFETY: `frame` and `to` live until the call returns and their sizes are given.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                libc::MSG_DONTWAIT,
+                (&raw const to).cast(),
+                size_of::<sockaddr_ll>() as socklen_t,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// Lets a socket receive only what the classic BPF program lets pass.
+pub(crate) fn attach_filter(fd: &OwnedFd, filter: &[sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: `program` points to `len` instructions, which the kernel copies and checks.
+    let done = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as socklen_t,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Caught> {
+    let mut control = nix::cmsg_space!(libc::tpacket_auxdata, libc::timespec);
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    let message =
+        recvmsg::<LinkAddr>(fd.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let from = message.address.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let mut caught = Caught {
+        length: message.bytes,
+        ifindex: u32::try_from(from.ifindex()).unwrap_or(0),
+        protocol: u16::from_be(from.protocol()),
+        source: if from.halen() == 6 { from.addr() } else { None },
+        outgoing: from.pkttype() == libc::PACKET_OUTGOING,
+        vlan: None,
+        at: Duration::ZERO,
+    };
+    for control in message.cmsgs()? {
+        match control {
+            ControlMessageOwned::ScmTimestampns(at) => caught.at = at.into(),
+            ControlMessageOwned::Unknown(other)
+                if (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type)
+                    == (libc::SOL_PACKET, libc::PACKET_AUXDATA) =>
+            {
+                caught.vlan = vlan_of(&other.data_bytes);
+            }
+            _ => {}
+        }
+    }
+    Ok(caught)
+}
+
+fn packet_socket(kind: SockType) -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?)
+}
+
+fn set_option(fd: &OwnedFd, option: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: `value` is the `int` that the option takes.
+    let done = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            option,
+            (&raw const value).cast::<c_void>(),
+            size_of::<c_int>() as socklen_t,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn link_address(ifindex: u32, protocol: u16) -> sockaddr_ll {
+    sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: ifindex.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
+}
+
+/// The VLAN of a `struct tpacket_auxdata`: status, len, snaplen (4 bytes each), mac, net, tci (2
+/// bytes each).
+fn vlan_of(auxdata: &[u8]) -> Option<u16> {
+    let status = u32::from_ne_bytes(*auxdata.first_chunk()?);
+    let tci = u16::from_ne_bytes(*auxdata.get(16..18)?.first_chunk()?);
+    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some(tci & 0xfff)
+}

@@ -1,0 +1,264 @@
+//! What one attempt sends, and by which way it leaves.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::answer::{RunId, Token};
+use super::frame::{self, Link, Pair, Segment};
+use super::{Attempt, Device, NextHopMac, Probe, Sender};
+use crate::facts::{Mac, VlanId};
+
+/// The most candidates of one [`Probe::Discover`].
+const MOST_CANDIDATES: usize = 1024;
+
+/// Source ports begin here: above the range from which Linux and Windows choose theirs, so that no
+/// connection of the VM or the host is met by accident.
+const FIRST_PORT: u16 = 61000;
+
+/// Why an attempt is not tried.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("watching packets needs CAP_NET_RAW: {0}")]
+    Watch(io::Error),
+    #[error("sending as a VM needs CAP_BPF and CAP_NET_ADMIN in the initial user namespace: {0}")]
+    Load(io::Error),
+    #[error("cannot let a frame enter at {device} (Linux before 5.18 cannot do it at all): {source}")]
+    Inject { device: String, source: io::Error },
+    #[error("cannot send a frame out of {device}: {source}")]
+    Frame { device: String, source: io::Error },
+    #[error("sending from the host needs CAP_NET_RAW: {0}")]
+    Open(io::Error),
+    #[error("cannot send to {target} from the host: {source}")]
+    Host { target: IpAddr, source: io::Error },
+    #[error("the sender's {0} address is not known")]
+    NoAddress(&'static str),
+    #[error("`{0}` is not a domain name")]
+    NotADomainName(String),
+    #[error("{0} addresses are too many to ask one NIC for, {MOST_CANDIDATES} are the most")]
+    Candidates(usize),
+    #[error("only a VM asks for an address by DHCP")]
+    DhcpFromHost,
+    #[error("more than {0} packets are to be tried at once")]
+    TooMany(u16),
+    #[error("the wait for packets failed: {0}")]
+    Wait(io::Error),
+    #[error("{0} packets were lost because they came faster than they could be read")]
+    Lost(u32),
+}
+
+/// By which way the packets of an attempt leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way<'a> {
+    /// They enter at the device as if received from its other end.
+    Inject(&'a Device),
+    /// They leave by the device.
+    Frame(&'a Device),
+    /// The host's IP layer sends them.
+    Host(&'a Device),
+}
+
+impl<'a> Way<'a> {
+    /// The device where answers are looked for.
+    pub(super) fn device(self) -> &'a Device {
+        match self {
+            Self::Inject(device) | Self::Frame(device) | Self::Host(device) => device,
+        }
+    }
+}
+
+/// What an attempt sends.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) attempt: &'a Attempt,
+    pub(super) way: Way<'a>,
+    /// The MAC that the sender has.
+    pub(super) mac: Mac,
+    /// Whose MAC must be found first.
+    pub(super) resolve: Option<IpAddr>,
+    /// Which packets belong to it.
+    pub(super) tokens: Vec<Token>,
+    address: Option<IpAddr>,
+    vlan: Option<VlanId>,
+    question: Vec<u8>,
+    run: RunId,
+    number: u16,
+}
+
+impl<'a> Plan<'a> {
+    /// Plans the attempt with this number.
+    pub(super) fn new(attempt: &'a Attempt, run: RunId, number: u16) -> Result<Self, Trouble> {
+        let (way, mac, address, vlan) = match (&attempt.sender, &attempt.probe) {
+            (Sender::AsVm { tap, mac, address, vlan }, _) => (Way::Inject(tap), *mac, *address, *vlan),
+            (Sender::AsOutside { uplink, mac, address }, _) => {
+                (Way::Inject(uplink), *mac, Some(*address), None)
+            }
+            (Sender::AsHost { .. }, Probe::DhcpDiscover) => return Err(Trouble::DhcpFromHost),
+            (Sender::AsHost { device, mac, address }, Probe::Resolve { .. } | Probe::Discover { .. }) => {
+                (Way::Frame(device), *mac, *address, None)
+            }
+            (
+                Sender::AsHost { device, mac, address },
+                Probe::Echo { .. } | Probe::TcpSyn { .. } | Probe::DnsQuery { .. },
+            ) => (Way::Host(device), *mac, *address, None),
+        };
+        let mut plan = Self {
+            attempt,
+            way,
+            mac,
+            resolve: None,
+            tokens: Vec::new(),
+            address,
+            vlan,
+            question: Vec::new(),
+            run,
+            number,
+        };
+        match &attempt.probe {
+            Probe::Resolve { target, .. } => plan.tokens.push(Token::Neighbour(*target)),
+            Probe::Discover { candidates, .. } => {
+                if candidates.len() > MOST_CANDIDATES {
+                    return Err(Trouble::Candidates(candidates.len()));
+                }
+                plan.tokens.extend(candidates.iter().map(|&ip| Token::Neighbour(ip.into())));
+            }
+            Probe::Echo { target, via } => plan.packet(Token::Echo(number), *target, *via)?,
+            Probe::TcpSyn { target, via, .. } => plan.packet(Token::Tcp(number), *target, *via)?,
+            Probe::DnsQuery { server, via, name } => {
+                plan.question =
+                    frame::dns_question(name).ok_or_else(|| Trouble::NotADomainName(name.clone()))?;
+                let token = Token::Dns(run.dns_id(number), plan.question.clone());
+                plan.packet(token, *server, *via)?;
+            }
+            Probe::DhcpDiscover => plan.tokens.push(Token::Dhcp(number)),
+        }
+        Ok(plan)
+    }
+
+    /// An IP packet to `target`: it needs a source address, and a MAC to send it to.
+    fn packet(&mut self, token: Token, target: IpAddr, via: NextHopMac) -> Result<(), Trouble> {
+        self.tokens.push(token);
+        if matches!(self.way, Way::Host(_)) {
+            return Ok(());
+        }
+        if self.address.and_then(|address| Pair::new(address, target)).is_none() {
+            return Err(Trouble::NoAddress(if target.is_ipv4() { "IPv4" } else { "IPv6" }));
+        }
+        if let NextHopMac::Resolve(hop) = via {
+            self.resolve = Some(hop);
+            self.tokens.push(Token::Neighbour(hop));
+        }
+        Ok(())
+    }
+
+    /// How many packets one round of the probe has.
+    pub(super) fn packets(&self) -> usize {
+        match &self.attempt.probe {
+            Probe::Discover { candidates, .. } => candidates.len(),
+            Probe::Resolve { .. }
+            | Probe::Echo { .. }
+            | Probe::TcpSyn { .. }
+            | Probe::DhcpDiscover
+            | Probe::DnsQuery { .. } => 1,
+        }
+    }
+
+    /// Whom an answer must come from to count.
+    pub(super) fn answerer(&self) -> Option<IpAddr> {
+        match &self.attempt.probe {
+            Probe::Echo { target: whom, .. }
+            | Probe::TcpSyn { target: whom, .. }
+            | Probe::DnsQuery { server: whom, .. } => Some(*whom),
+            Probe::Resolve { .. } | Probe::Discover { .. } | Probe::DhcpDiscover => None,
+        }
+    }
+
+    /// The request for the MAC of the next hop.
+    pub(super) fn resolving_frame(&self, hop: IpAddr) -> Vec<u8> {
+        self.request(hop, None)
+    }
+
+    /// The probe's frame, to this next hop where it needs one; `item` counts the candidates of
+    /// [`Probe::Discover`]. `None`: there is no such frame.
+    pub(super) fn frame(&self, item: usize, hop: Option<Mac>) -> Option<Vec<u8>> {
+        match &self.attempt.probe {
+            Probe::Resolve { target, only } => Some(self.request(*target, *only)),
+            Probe::Discover { mac, candidates } => {
+                candidates.get(item).map(|&candidate| self.request(candidate.into(), Some(*mac)))
+            }
+            Probe::DhcpDiscover => {
+                Some(frame::dhcp_discover(self.mac, self.vlan, self.run.long_number(self.number)))
+            }
+            Probe::Echo { target, via }
+            | Probe::TcpSyn { target, via, .. }
+            | Probe::DnsQuery { server: target, via, .. } => {
+                let destination = match *via {
+                    NextHopMac::Known(mac) => mac,
+                    NextHopMac::Resolve(_) => hop?,
+                };
+                let pair = Pair::new(self.address?, *target)?;
+                let link = Link { source: self.mac, destination, vlan: self.vlan };
+                Some(frame::packet(link, pair, &self.segment(pair)?, 64))
+            }
+        }
+    }
+
+    /// What follows the IP header.
+    pub(super) fn segment(&self, pair: Pair) -> Option<Segment> {
+        match &self.attempt.probe {
+            Probe::Echo { .. } => {
+                let payload = self.run.payload(self.number);
+                Some(frame::echo(pair, self.run.short(), self.number, &payload))
+            }
+            Probe::TcpSyn { port, .. } => {
+                Some(frame::tcp_syn(pair, self.port(), *port, self.run.long_number(self.number)))
+            }
+            Probe::DnsQuery { .. } => Some(frame::udp(pair, self.port(), 53, &self.dns_query())),
+            Probe::Resolve { .. } | Probe::Discover { .. } | Probe::DhcpDiscover => None,
+        }
+    }
+
+    /// The DNS query.
+    pub(super) fn dns_query(&self) -> Vec<u8> {
+        frame::dns_query(self.run.dns_id(self.number), &self.question)
+    }
+
+    /// The address that the sender is said to have, or the unspecified one of `like`'s family.
+    pub(super) fn own_address(&self, like: IpAddr) -> IpAddr {
+        self.address.unwrap_or(unspecified(like))
+    }
+
+    fn port(&self) -> u16 {
+        FIRST_PORT + self.run.short().wrapping_add(self.number) % (u16::MAX - FIRST_PORT)
+    }
+
+    /// A request for the MAC of `target`. From outside it names no sender: the caller's address
+    /// there may be anybody's, and the host would believe the MAC that we made up for it.
+    fn request(&self, target: IpAddr, only: Option<Mac>) -> Vec<u8> {
+        let sender = self.address.filter(|_| !matches!(self.attempt.sender, Sender::AsOutside { .. }));
+        match target {
+            IpAddr::V4(target) => {
+                let sender = match sender {
+                    Some(IpAddr::V4(sender)) => sender,
+                    Some(IpAddr::V6(_)) | None => Ipv4Addr::UNSPECIFIED,
+                };
+                let destination = only.unwrap_or(Mac::BROADCAST);
+                frame::arp_request(Link { source: self.mac, destination, vlan: self.vlan }, sender, target)
+            }
+            IpAddr::V6(target) => {
+                let sender = match sender {
+                    Some(IpAddr::V6(sender)) => sender,
+                    Some(IpAddr::V4(_)) | None => Ipv6Addr::UNSPECIFIED,
+                };
+                frame::solicitation(self.mac, only, self.vlan, sender, target)
+            }
+        }
+    }
+}
+
+/// The unspecified address of the same family.
+pub(super) fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}

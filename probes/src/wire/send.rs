@@ -1,0 +1,206 @@
+//! The three ways by which packets leave: in at a device as if received there (`Inject`), out of a
+//! device (`Frame`), and through the host's IP layer (`Host`).
+//!
+//! A frame that is injected passes the device's packet sockets (incoming), tc ingress, and its bridge
+//! or IP layer as any received frame does. XDP programs attached to the device do not see it, and its
+//! receive counters do not move (Linux 6.18). A frame sent out of a device skips the ARP family's
+//! netfilter hooks; a packet of the host's IP layer skips nothing.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
+    sendmsg, socket,
+};
+
+use super::answer::RunId;
+use super::frame::Pair;
+use super::plan::{Plan, Trouble, Way, unspecified};
+use super::{Device, Probe, filter};
+use crate::sys::bpf::XdpPass;
+use crate::sys::packet::{FrameSender, attach_filter};
+
+/// The protocols that leave the host by raw sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum RawKind {
+    Icmp,
+    Icmpv6,
+    Tcp4,
+    Tcp6,
+}
+
+/// Opens a raw IP socket of the host. One for TCP receives the answers to this run's probes alone.
+fn raw_socket(kind: RawKind, run: RunId) -> io::Result<OwnedFd> {
+    let (family, protocol) = match kind {
+        RawKind::Icmp => (AddressFamily::Inet, SockProtocol::Icmp),
+        RawKind::Icmpv6 => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+        RawKind::Tcp4 => (AddressFamily::Inet, SockProtocol::Tcp),
+        RawKind::Tcp6 => (AddressFamily::Inet6, SockProtocol::Tcp),
+    };
+    let fd = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    match kind {
+        RawKind::Icmp | RawKind::Icmpv6 => {}
+        RawKind::Tcp4 | RawKind::Tcp6 => {
+            attach_filter(&fd, &filter::acknowledges(run, kind == RawKind::Tcp4))?;
+        }
+    }
+    Ok(fd)
+}
+
+/// What became of a packet that was to leave.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// It left.
+    Away,
+    /// It left from a socket of its own, which gets the answer.
+    From { socket: UdpSocket, server: IpAddr },
+    /// The host's own IP layer refused it: no route, or a rule on the way out.
+    RefusedHere { by: IpAddr, error: io::Error },
+}
+
+/// What is needed to send the packets of a run.
+#[derive(Debug, Default)]
+pub(super) struct Senders {
+    xdp: Option<XdpPass>,
+    frames: Option<FrameSender>,
+    raw: HashMap<RawKind, OwnedFd>,
+}
+
+impl Senders {
+    /// Opens what the plan needs and is not open yet.
+    pub(super) fn prepare(&mut self, plan: &Plan<'_>, run: RunId) -> Result<(), Trouble> {
+        match plan.way {
+            Way::Inject(_) if self.xdp.is_none() => {
+                self.xdp = Some(XdpPass::load().map_err(Trouble::Load)?);
+            }
+            Way::Frame(_) if self.frames.is_none() => {
+                self.frames = Some(FrameSender::open().map_err(Trouble::Open)?);
+            }
+            Way::Inject(_) | Way::Frame(_) => {}
+            Way::Host(_) => {
+                // The ICMP socket also gets the errors that come back for the others.
+                for kind in raw_kinds(plan) {
+                    if let Entry::Vacant(missing) = self.raw.entry(kind) {
+                        missing.insert(raw_socket(kind, run).map_err(Trouble::Open)?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The raw sockets. What they receive has passed the host's input hooks.
+    pub(super) fn raw_sockets(&self) -> impl Iterator<Item = (RawKind, &OwnedFd)> {
+        self.raw.iter().map(|(&kind, fd)| (kind, fd))
+    }
+
+    /// Lets a frame enter at the device, or leave by it.
+    pub(super) fn send_frame(&self, way: Way<'_>, frame: &[u8]) -> Result<(), Trouble> {
+        let named = |device: &Device| device.name.to_string();
+        match way {
+            Way::Inject(at) => {
+                let xdp = self.xdp.as_ref().expect("prepared for every planned way");
+                xdp.inject(at.index.0, frame).map_err(|source| Trouble::Inject { device: named(at), source })
+            }
+            Way::Frame(by) | Way::Host(by) => {
+                let frames = self.frames.as_ref().expect("prepared for every planned way");
+                frames.send(by.index.0, frame).map_err(|source| Trouble::Frame { device: named(by), source })
+            }
+        }
+    }
+
+    /// Sends the plan's packet through the host's IP layer. The source address is the one that the
+    /// kernel chooses for such a packet.
+    pub(super) fn send_from_host(&self, plan: &Plan<'_>) -> Result<Sent, Trouble> {
+        let Some(target) = plan.answerer() else { return Ok(Sent::Away) };
+        let port = match plan.attempt.probe {
+            Probe::TcpSyn { port, .. } => port,
+            _ => 53,
+        };
+        let to = match target {
+            IpAddr::V6(ip) => {
+                let scope = if ip.is_unicast_link_local() { plan.way.device().index.0 } else { 0 };
+                SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))
+            }
+            IpAddr::V4(ip) => SocketAddr::new(ip.into(), port),
+        };
+        // Connecting a datagram socket sends nothing, but asks for route and source.
+        let socket =
+            UdpSocket::bind((unspecified(target), 0)).map_err(|source| Trouble::Host { target, source })?;
+        if let Err(error) = socket.connect(to) {
+            return refused(plan.own_address(target), target, error);
+        }
+        let source = socket.local_addr().map_err(|source| Trouble::Host { target, source })?.ip();
+        if matches!(plan.attempt.probe, Probe::DnsQuery { .. }) {
+            return match socket.send(&plan.dns_query()) {
+                Ok(_) => Ok(Sent::From { socket, server: target }),
+                Err(error) => refused(source, target, error),
+            };
+        }
+        match self.send_raw(plan, source, to) {
+            Ok(()) => Ok(Sent::Away),
+            Err(error) => refused(source, target, error),
+        }
+    }
+
+    fn send_raw(&self, plan: &Plan<'_>, source: IpAddr, to: SocketAddr) -> io::Result<()> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+        let segment = Pair::new(source, to.ip()).and_then(|pair| plan.segment(pair)).ok_or_else(invalid)?;
+        let kind = raw_kinds(plan).last().ok_or_else(invalid)?;
+        let socket = self.raw.get(&kind).expect("prepared for every planned way").as_raw_fd();
+        let parts = [io::IoSlice::new(&segment.bytes)];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        match (source, to) {
+            (IpAddr::V4(source), SocketAddr::V4(mut to)) => {
+                to.set_port(0);
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                let control = [ControlMessage::Ipv4PacketInfo(&info)];
+                sendmsg(socket, &parts, &control, flags, Some(&SockaddrIn::from(to)))?;
+            }
+            (IpAddr::V6(source), SocketAddr::V6(mut to)) => {
+                to.set_port(0);
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr { s6_addr: source.octets() },
+                    ipi6_ifindex: to.scope_id(),
+                };
+                let control = [ControlMessage::Ipv6PacketInfo(&info)];
+                sendmsg(socket, &parts, &control, flags, Some(&SockaddrIn6::from(to)))?;
+            }
+            _ => return Err(invalid()),
+        }
+        Ok(())
+    }
+}
+
+/// The raw sockets that a plan needs, the one that it sends by last.
+fn raw_kinds(plan: &Plan<'_>) -> impl Iterator<Item = RawKind> {
+    let ipv4 = plan.answerer().is_some_and(|target| target.is_ipv4());
+    let icmp = if ipv4 { RawKind::Icmp } else { RawKind::Icmpv6 };
+    let tcp = matches!(plan.attempt.probe, Probe::TcpSyn { .. });
+    let tcp = tcp.then_some(if ipv4 { RawKind::Tcp4 } else { RawKind::Tcp6 });
+    std::iter::once(icmp).chain(tcp)
+}
+
+/// Tells what the host's routing or rules said from what went wrong with the sending itself.
+fn refused(by: IpAddr, target: IpAddr, error: io::Error) -> Result<Sent, Trouble> {
+    match error.raw_os_error() {
+        // Routes: unreachable and none, prohibit, blackhole, a device that is down. Rules: EPERM.
+        Some(
+            libc::ENETUNREACH
+            | libc::EHOSTUNREACH
+            | libc::EACCES
+            | libc::EINVAL
+            | libc::ENETDOWN
+            | libc::EPERM,
+        ) => Ok(Sent::RefusedHere { by, error }),
+        _ => Err(Trouble::Host { target, source: error }),
+    }
+}
