@@ -5,8 +5,26 @@
 //! walk goes on as if the packet had passed, so that a [`Fate`] names every place that must change.
 //! What is not understood makes the fate unknown and is named.
 
+mod bridge;
+mod chains;
+mod claimed;
+mod device;
+mod eval;
 mod fate;
+mod hooks;
+mod host;
+
+mod loads;
+mod packet;
 mod path;
+mod registers;
+mod route;
+mod sets;
+#[cfg(test)]
+mod testing;
+mod walk;
+mod world;
+mod xtables;
 
 pub use fate::*;
 pub use path::fate;

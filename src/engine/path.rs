@@ -1,19 +1,395 @@
 //! The way of a claim's packet, and of its reply, from zone to zone.
 
-use kvmnet_probes::facts::Snapshot;
+use std::net::IpAddr;
+
+use kvmnet_probes::facts::{ForwardMode, IfIndex, Mac, Neighbour, Snapshot};
 use kvmnet_reports::Predicted;
 
-use super::{Decision, Fate, Site, Step};
-use crate::model::{Claim, Topology};
+use super::claimed::{End, Journey, NOWHERE, journey};
+use super::host::{Towards, answers, echoes, listens, receive, send};
+use super::packet::{Body, Packet};
+use super::walk::Walk;
+use super::world::World;
+use super::{Decision, Fate, Site, bridge, device};
+use crate::model::{Claim, Topology, Traffic};
+
+/// What is said of a bridge without a port to the LAN.
+const NO_LAN: &str = "no port leads to the LAN";
+
+/// More equal ways than this are not followed one by one.
+const WAYS: usize = 16;
 
 /// What becomes of the packet that stands for `claim`, and of its reply.
-pub fn fate(_snapshot: &Snapshot, _topology: &Topology, _claim: &Claim) -> Fate {
-    let what = "the path of this claim is not modelled".to_owned();
-    let step = Step {
-        reply: false,
-        site: Site::Opaque { what: what.clone() },
-        decision: Decision::Unknown,
-        text: what,
+pub fn fate(snapshot: &Snapshot, topology: &Topology, claim: &Claim) -> Fate {
+    let world = World { snapshot };
+    let walked = |pick| {
+        let mut walk = Walk::new(world, topology, pick);
+        there_and_back(&mut walk, claim);
+        (walk.ways, walk.fate())
     };
-    Fate { predicted: Predicted::Unknown, steps: vec![step], leaves_as: None }
+    let (ways, mut fate) = walked(0);
+    for pick in 1..ways.min(WAYS) {
+        let (_, other) = walked(pick);
+        let predicted = if other.predicted == fate.predicted {
+            fate.predicted
+        } else {
+            mixed(fate.predicted, other.predicted)
+        };
+        if other.predicted != Predicted::Allow && fate.predicted == Predicted::Allow {
+            fate = other;
+        }
+        fate.predicted = predicted;
+    }
+    fate
 }
+
+/// Of several equal ways one does this and one does that.
+fn mixed(one: Predicted, other: Predicted) -> Predicted {
+    if [one, other].contains(&Predicted::Unknown) { Predicted::Unknown } else { Predicted::Partial }
+}
+
+fn there_and_back(walk: &mut Walk<'_>, claim: &Claim) {
+    let Some(journey) = journey(walk, claim) else { return };
+    let mut packet = journey.packet(claim);
+    let to = carry(walk, &journey, &mut packet, journey.from, journey.to);
+    served(walk, &journey, claim, &packet);
+    walk.reply = true;
+    let mut reply = journey.reply(claim, &packet);
+    carry(walk, &journey, &mut reply, to, journey.from);
+}
+
+/// The host has the address, and someone there does what is asked for.
+fn served(walk: &mut Walk<'_>, journey: &Journey, claim: &Claim, packet: &Packet) {
+    let Some(input) = packet.input.as_ref().filter(|_| journey.to == End::Host).map(|input| input.index)
+    else {
+        return;
+    };
+    match claim.traffic {
+        Traffic::Resolve => answers(walk, journey.destination, input),
+        Traffic::Icmp => echoes(walk, packet.ipv6),
+        Traffic::Dhcp => listens(walk, packet, input, "dhcp", if packet.ipv6 { 547 } else { 67 }),
+        Traffic::Dns => listens(walk, packet, input, "dns", 53),
+        // Which services the host offers is not claimed; the packet came up.
+        Traffic::Tcp(_) => {}
+    }
+}
+
+/// Carries the packet from one end to the other; gives the end where it arrives.
+fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End, to: End) -> End {
+    let towards = match to {
+        End::Host => Some(Towards::Host),
+        End::Nic(nic) => attachment(walk, journey, nic).map(|(_, bridge)| Towards::Device(bridge)),
+        End::Wire(device) => Some(Towards::Anywhere(device)),
+    };
+    let inside = match from {
+        End::Host => {
+            let Some(towards) = towards else { return to };
+            let out = send(walk, packet, towards, journey.bound);
+            return out.map_or(to, |out| leave_host(walk, journey, packet, out, to));
+        }
+        End::Nic(nic) => {
+            let Some((port, bridge)) = attachment(walk, journey, nic) else { return to };
+            let Some(nic) = walk.topology.nics.get(nic) else { return to };
+            packet.source_mac = Some(nic.mac);
+            address_frame(walk, journey, packet, bridge, to);
+            device::enter(walk, packet, port);
+            let site = Site::BridgePort {
+                device: walk.world.name(port),
+                bridge: walk.world.name(bridge),
+                what: "port of the NIC".to_owned(),
+            };
+            let text = format!("from {}, {}, {}", nic.vm, nic.mac, ends(packet));
+            walk.step(walk.world.name(port).as_str(), site, Decision::Pass, text);
+            Some(bridge::enter(walk, packet, port, bridge))
+        }
+        End::Wire(NOWHERE) => return to,
+        End::Wire(wire) => {
+            let bridge = walk.world.bridge(wire).map(|_| wire);
+            let port = match bridge {
+                Some(bridge) => lan_port(walk, bridge),
+                None => Some(wire),
+            };
+            let master = port.and_then(|port| walk.world.bridge_of(port)).or(bridge);
+            if journey.direct && port.is_none() {
+                bridge::port_drops(walk, wire, wire, NO_LAN);
+                return to;
+            }
+            packet.framed = true;
+            address_frame(walk, journey, packet, master.unwrap_or(wire), to);
+            device::enter(walk, packet, port.unwrap_or(wire));
+            let site = Site::Link { device: walk.world.name(wire), state: "up".to_owned() };
+            walk.step(
+                walk.world.name(wire).as_str(),
+                site,
+                Decision::Pass,
+                format!("from outside: {}", ends(packet)),
+            );
+            match (port, master) {
+                (Some(port), Some(bridge)) => Some(bridge::enter(walk, packet, port, bridge)),
+                _ => None,
+            }
+        }
+    };
+    if let Some(inside) = inside.filter(|_| journey.direct) {
+        leave_bridge(walk, journey, packet, inside, to);
+        return to;
+    }
+    if let Some(inside) = inside {
+        let name = walk.world.name(inside.bridge);
+        if !packet.to_group() {
+            let site = Site::Fdb { bridge: name.clone(), port: name.clone() };
+            walk.step(name.as_str(), site, Decision::Pass, "destination MAC is the bridge's own: up to IP");
+        }
+        bridge::up(walk, packet, inside);
+    }
+    let Some(towards) = towards else { return to };
+    let prerouted = inside.is_some_and(|inside| inside.prerouted);
+    match receive(walk, packet, prerouted, towards) {
+        Some(out) => leave_host(walk, journey, packet, out, to),
+        None => to,
+    }
+}
+
+/// The sender addresses the frame: to the other end, or to the host as its router.
+fn address_frame(walk: &Walk<'_>, journey: &Journey, packet: &mut Packet, device: IfIndex, to: End) {
+    if !packet.to_group() {
+        packet.destination_mac =
+            if journey.direct { mac_of(walk, journey, packet, device, to) } else { walk.world.mac(device) };
+    }
+}
+
+/// The packet has passed POSTROUTING and leaves the host by `out`.
+fn leave_host(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, out: IfIndex, to: End) -> End {
+    if out == NOWHERE {
+        return to;
+    }
+    let arrived = if let End::Wire(_) = to { End::Wire(out) } else { to };
+    if let End::Wire(_) = to {
+        source_leaves(walk, journey, packet, out);
+    }
+    if !packet.to_group() {
+        packet.destination_mac = mac_of(walk, journey, packet, out, to);
+    }
+    packet.source_mac = walk.world.mac(out);
+    neighbour(walk, packet, out, to);
+    if walk.world.bridge(out).is_some() {
+        device::leave(walk, packet, out);
+        let inside = bridge::from_host(walk, packet, out);
+        leave_bridge(walk, journey, packet, inside, to);
+    } else {
+        packet.framed = true;
+        device::leave(walk, packet, out);
+        let site = Site::Link { device: walk.world.name(out), state: "up".to_owned() };
+        let hop = packet.next_hop.map_or_else(|| "the link".to_owned(), |hop| hop.to_string());
+        walk.step(walk.world.name(out).as_str(), site, Decision::Pass, format!("to {hop}"));
+    }
+    arrived
+}
+
+/// The frame leaves a bridge by the port that leads to `to`.
+fn leave_bridge(
+    walk: &mut Walk<'_>,
+    journey: &Journey,
+    packet: &mut Packet,
+    inside: bridge::Inside,
+    to: End,
+) {
+    let (port, tagged, what) = match to {
+        End::Nic(nic) => {
+            let Some((port, _)) = attachment(walk, journey, nic) else { return };
+            let vm = walk.topology.nics.get(nic).map_or("", |nic| nic.vm.as_str());
+            (Some(port), false, format!("to {vm}"))
+        }
+        End::Wire(_) | End::Host => (lan_port(walk, inside.bridge), true, "to the LAN".to_owned()),
+    };
+    let Some(port) = port else {
+        bridge::port_drops(walk, inside.bridge, inside.bridge, NO_LAN);
+        return;
+    };
+    bridge::leave(walk, packet, inside, port, tagged);
+    let (name, bridge) = (walk.world.name(port), walk.world.name(inside.bridge));
+    let site = Site::BridgePort { device: name.clone(), bridge, what: "port of the destination".to_owned() };
+    walk.step(name.as_str(), site, Decision::Pass, format!("{what}: {}", ends(packet)));
+    if let End::Wire(_) = to
+        && !packet.connection.reply
+        && !walk.reply
+    {
+        walk.leaves_as = packet.source;
+    }
+}
+
+/// The NIC's port and the bridge that carries it, with all that is wrong about them. What the NIC
+/// should be in is followed where it is in nothing, or elsewhere.
+fn attachment(walk: &mut Walk<'_>, journey: &Journey, nic: usize) -> Option<(IfIndex, IfIndex)> {
+    let nic = walk.topology.nics.get(nic)?;
+    let tap = nic.tap.clone();
+    let place = tap.as_ref().map_or("NIC", |tap| tap.as_str()).to_owned();
+    let missing = match (&tap, nic.tap_index) {
+        _ if !nic.active => Some("the domain does not run".to_owned()),
+        (Some(tap), None) => Some(format!("{tap} is gone")),
+        (None, _) => Some("libvirt names no tap".to_owned()),
+        (Some(_), Some(_)) => None,
+    };
+    let expected = nic
+        .expected_bridge
+        .as_ref()
+        .and_then(|bridge| walk.world.link_named(bridge))
+        .map(|link| link.index)
+        .or_else(|| walk.topology.networks.get(nic.network?)?.bridge_index);
+    if walk.world.snapshot.links.known().is_none() {
+        walk.missing(&place, "links");
+        return None;
+    }
+    if let Some(missing) = missing {
+        let text = format!("NIC {} of {}: {missing}", nic.position, nic.vm);
+        walk.step(&place, Site::NoTap { missing }, Decision::Drop, text);
+        return None;
+    }
+    let (Some(device), Some(port)) = (tap, nic.tap_index) else { return None };
+    if !nic.link_up {
+        device::refuse(walk, device.clone(), "link set to down in the domain");
+    }
+    let Some(link) = walk.world.link(port) else {
+        let missing = format!("{device} is gone");
+        walk.step(&place, Site::NoTap { missing: missing.clone() }, Decision::Drop, missing);
+        return None;
+    };
+    match (link.master, walk.world.bridge_of(port), expected) {
+        (Some(master), None, _) => {
+            let name = walk.world.name(master);
+            walk.opaque(&place, format!("{name}, which holds {device} and is not a bridge of Linux"));
+            None
+        }
+        (_, Some(bridge), Some(expected)) if bridge != expected && !journey.denied => {
+            let (bridge, expected_name) = (walk.world.name(bridge), walk.world.name(expected));
+            let text = format!("in {bridge}, not in {expected_name}");
+            walk.step(
+                &place,
+                Site::OtherBridge { device, bridge, expected: expected_name },
+                Decision::Drop,
+                text,
+            );
+            Some((port, expected))
+        }
+        (_, Some(bridge), _) => Some((port, bridge)),
+        (None, None, expected) => {
+            walk.step(&place, Site::NoMaster { device }, Decision::Drop, "in no bridge");
+            if let (None, Some(name)) = (expected, &nic.expected_bridge) {
+                device::refuse(walk, name.clone(), "absent");
+            }
+            expected.map(|bridge| (port, bridge))
+        }
+    }
+}
+
+/// The port of a bridge that leads to the LAN.
+fn lan_port(walk: &Walk<'_>, bridge: IfIndex) -> Option<IfIndex> {
+    let zone = walk.topology.networks.iter().find(|network| network.bridge_index == Some(bridge));
+    let port = |device: &IfIndex| walk.world.bridge_of(*device) == Some(bridge);
+    let of_zone = zone.and_then(|zone| zone.uplink.as_ref()).map(|uplink| uplink.0).filter(port);
+    of_zone.or_else(|| {
+        let taps: Vec<_> = walk.topology.nics.iter().filter_map(|nic| nic.tap_index).collect();
+        let mut ports = walk
+            .world
+            .snapshot
+            .links
+            .items()
+            .iter()
+            .filter(|link| link.master == Some(bridge) && !taps.contains(&link.index));
+        ports.next().filter(|_| ports.next().is_none()).map(|link| link.index)
+    })
+}
+
+/// The MAC of the NIC at the end, or of the router or host behind `device`.
+fn mac_of(walk: &Walk<'_>, journey: &Journey, packet: &Packet, device: IfIndex, to: End) -> Option<Mac> {
+    let hop = match to {
+        End::Nic(nic) => return walk.topology.nics.get(nic).map(|nic| nic.mac),
+        End::Host => return walk.world.mac(device),
+        End::Wire(_) if journey.direct => journey.lan_gateway.or(packet.destination)?,
+        End::Wire(_) => packet.next_hop?,
+    };
+    let known = |entry: &&Neighbour| entry.address == hop && entry.device == device;
+    walk.world.snapshot.neighbours.items().iter().find(known)?.mac
+}
+
+/// An entry of the neighbour table that was set by hand sends frames to the MAC that it names.
+fn neighbour(walk: &mut Walk<'_>, packet: &Packet, device: IfIndex, to: End) {
+    let End::Nic(nic) = to else { return };
+    let (Some(nic), Some(address)) = (walk.topology.nics.get(nic), packet.destination) else { return };
+    let Some(neighbours) = walk.world.snapshot.neighbours.known() else { return };
+    let fixed = neighbours.iter().find(|entry| {
+        entry.device == device
+            && entry.address == address
+            && matches!(entry.state.as_str(), "permanent" | "noarp")
+    });
+    if let Some(mac) = fixed.and_then(|entry| entry.mac).filter(|mac| *mac != nic.mac) {
+        let site = Site::Neighbour { device: walk.world.name(device), address, mac };
+        let text = format!("{address} is at {mac} by a permanent neighbour entry; the NIC has {}", nic.mac);
+        walk.step(walk.world.name(device).as_str(), site, Decision::Drop, text);
+    }
+}
+
+/// With which source the packet leaves, and whether answers to it can come back.
+fn source_leaves(walk: &mut Walk<'_>, journey: &Journey, packet: &Packet, out: IfIndex) {
+    if walk.reply {
+        return;
+    }
+    walk.leaves_as = packet.source;
+    if journey.mode != Some(ForwardMode::Nat) || !matches!(journey.from, End::Nic(_)) {
+        return;
+    }
+    let name = walk.world.name(out);
+    let Some(before) = packet.connection.original.0 else { return };
+    let site = Site::NoNat { source: before, device: name.clone() };
+    match packet.connection.source_nat {
+        Some(nat) if !nat.sure => {
+            walk.step(
+                "postrouting",
+                site,
+                Decision::Unknown,
+                format!("whether {before} is translated is undecided"),
+            );
+        }
+        None if is_private(before) => {
+            let text = format!("no rule translates {before}: it leaves {name} as it is");
+            walk.step("postrouting", site, Decision::Drop, text);
+        }
+        None => {}
+        Some(_) => {
+            if let (Some(source), Some(false)) = (packet.source, walk.world.owns(packet.source)) {
+                walk.opaque(
+                    "postrouting",
+                    format!("{source}, to which the source is translated and which the host does not have"),
+                );
+            }
+        }
+    }
+}
+
+/// No router beyond the host sends answers to it.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            address.is_private() || address.is_link_local() || shared
+        }
+        IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
+/// `source → destination`, as far as they are known.
+fn ends(packet: &Packet) -> String {
+    let name =
+        |address: Option<IpAddr>| address.map_or_else(|| "?".to_owned(), |address| address.to_string());
+    let (source, destination) = (name(packet.source), name(packet.destination));
+    match packet.body {
+        Body::Arp { request: true } => format!("who has {destination}"),
+        Body::Arp { request: false } => format!("{source} is here"),
+        Body::Tcp { destination: port, .. } => format!("{source} → {destination} tcp {port}"),
+        Body::Udp { destination: port, .. } => format!("{source} → {destination} udp {port}"),
+        Body::Icmp { .. } => format!("{source} → {destination} icmp"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What a claim asks: its ends, the packet that stands for it, and the answer.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use kvmnet_probes::facts::{ForwardMode, IfIndex, Mac};
+use kvmnet_reports::Expected;
+
+use super::packet::{Body, Packet};
+use super::walk::Walk;
+use super::{Decision, Site, device};
+use crate::model::{Attachment, Claim, NetworkZone, Topology, Traffic, Zone};
+
+/// The port from which the packets that stand for claims are sent.
+const SOURCE_PORT: u16 = 49152;
+
+/// An end of a packet's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// A NIC.
+    Nic(usize),
+    /// The host itself.
+    Host,
+    /// What lies behind a device.
+    Wire(IfIndex),
+}
+
+/// A claim, made concrete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Journey {
+    pub(super) from: End,
+    pub(super) to: End,
+    pub(super) source: Option<IpAddr>,
+    pub(super) destination: Option<IpAddr>,
+    /// Both ends are in one bridge: the host does not route.
+    pub(super) direct: bool,
+    /// The host sends by the device on which it was asked, whatever the routes say.
+    pub(super) bound: bool,
+    /// The claim is that nothing passes: what really carries a NIC counts, not what should.
+    pub(super) denied: bool,
+    /// The mode of the network in which the packet begins.
+    pub(super) mode: Option<ForwardMode>,
+    pub(super) lan_gateway: Option<IpAddr>,
+}
+
+/// No device has this index: there is no uplink.
+pub(super) const NOWHERE: IfIndex = IfIndex(0);
+
+/// Makes the claim concrete; `None` if the walk ends here, with its reason among the steps.
+pub(super) fn journey(walk: &mut Walk<'_>, claim: &Claim) -> Option<Journey> {
+    if beyond_bridges(walk, claim) {
+        return None;
+    }
+    let topology = walk.topology;
+    let denied = claim.expected == Expected::Deny;
+    let networks = [claim.from, claim.to].map(|zone| network(walk, zone, denied));
+    let zone = networks[0].or(networks[1]).and_then(|index| topology.networks.get(index));
+    let is_lan = zone.is_some_and(NetworkZone::is_lan);
+    let wire = match zone {
+        Some(zone) if is_lan => zone.uplink.as_ref().map(|uplink| uplink.0).or(zone.bridge_index),
+        zone => zone.and_then(|zone| zone.uplink.as_ref()).map(|uplink| uplink.0).or_else(|| {
+            let of_family = topology.uplinks.iter().find(|uplink| uplink.ipv6 == claim.ipv6);
+            of_family.or(topology.uplinks.first()).map(|uplink| uplink.device)
+        }),
+    };
+    let wire = End::Wire(wire.unwrap_or(NOWHERE));
+    let address = |end: Zone, network: Option<usize>, known: Option<IpAddr>| {
+        known.or_else(|| stand_in(topology, network?, claim.ipv6, matches!(end, Zone::Gateway(_))))
+    };
+    let destination = address(claim.to, networks[1], claim.destination);
+    let end = |zone: Zone| match zone {
+        Zone::Nic(nic) => End::Nic(nic),
+        Zone::Gateway(_) if is_lan && walk.world.owns(destination) != Some(true) => wire,
+        Zone::Gateway(_) | Zone::Host => End::Host,
+        Zone::Internet | Zone::Outside => wire,
+    };
+    let (from, to) = (end(claim.from), end(claim.to));
+    let direct = match (from, to) {
+        (End::Nic(_), End::Nic(_)) => networks[0] == networks[1],
+        (End::Nic(_), End::Wire(_)) | (End::Wire(_), End::Nic(_)) => is_lan,
+        (End::Host, _) | (_, End::Host) | (End::Wire(_), End::Wire(_)) => false,
+    };
+    if from == End::Wire(NOWHERE) {
+        let text = "no default route: nothing lies outside".to_owned();
+        walk.step("route", Site::Route { table: None, text: text.clone() }, Decision::Drop, text);
+        return None;
+    }
+    Some(Journey {
+        from,
+        to,
+        source: match claim.from {
+            Zone::Nic(_) => address(claim.from, networks[0], claim.source),
+            Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside => claim.source,
+        },
+        destination,
+        direct,
+        bound: claim.traffic == Traffic::Dhcp,
+        denied,
+        mode: zone.map(|zone| zone.mode),
+        lan_gateway: zone.filter(|_| is_lan).and_then(|zone| zone.lan_gateway),
+    })
+}
+
+impl Journey {
+    /// The packet that stands for the claim.
+    pub(super) fn packet(&self, claim: &Claim) -> Packet {
+        let ipv6 = claim.ipv6;
+        let ends = (self.source, self.destination);
+        match claim.traffic {
+            Traffic::Resolve if ipv6 => {
+                let (group, mac) = solicited(self.destination);
+                let body = Body::Icmp { kind: 135, code: 0 };
+                let packet = Packet::new(true, (self.source, Some(group)), body);
+                Packet { destination_mac: Some(mac), ttl: 255, ..packet }
+            }
+            Traffic::Resolve => {
+                let packet = Packet::new(false, ends, Body::Arp { request: true });
+                Packet { destination_mac: Some(Mac::BROADCAST), ..packet }
+            }
+            Traffic::Icmp => {
+                Packet::new(ipv6, ends, Body::Icmp { kind: if ipv6 { 128 } else { 8 }, code: 0 })
+            }
+            Traffic::Tcp(destination) => {
+                Packet::new(ipv6, ends, Body::Tcp { source: SOURCE_PORT, destination, flags: 2 })
+            }
+            Traffic::Dns => Packet::new(ipv6, ends, Body::Udp { source: SOURCE_PORT, destination: 53 }),
+            Traffic::Dhcp if ipv6 => {
+                let servers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+                let body = Body::Udp { source: 546, destination: 547 };
+                let packet = Packet::new(true, (None, Some(servers.into())), body);
+                Packet { destination_mac: Some(group_mac(servers)), ..packet }
+            }
+            Traffic::Dhcp => {
+                let ends = (Some(Ipv4Addr::UNSPECIFIED.into()), Some(Ipv4Addr::BROADCAST.into()));
+                let packet = Packet::new(false, ends, Body::Udp { source: 68, destination: 67 });
+                Packet { destination_mac: Some(Mac::BROADCAST), ..packet }
+            }
+        }
+    }
+
+    /// The answer to `packet`, as it arrived.
+    pub(super) fn reply(&self, claim: &Claim, packet: &Packet) -> Packet {
+        match claim.traffic {
+            // Asked of all and answered by one: to conntrack a flow of its own.
+            Traffic::Dhcp => {
+                let (source, destination) = if claim.ipv6 { (547, 546) } else { (67, 68) };
+                Packet::new(claim.ipv6, (self.destination, self.source), Body::Udp { source, destination })
+            }
+            Traffic::Resolve => Packet { source: self.destination, ttl: 255, ..packet.reply() },
+            Traffic::Icmp | Traffic::Tcp(_) | Traffic::Dns => packet.reply(),
+        }
+    }
+}
+
+/// The network that an end belongs to. For a denial that is the one whose bridge really carries it.
+fn network(walk: &Walk<'_>, zone: Zone, denied: bool) -> Option<usize> {
+    let nic = match zone {
+        Zone::Gateway(network) => return Some(network),
+        Zone::Nic(nic) => walk.topology.nics.get(nic)?,
+        Zone::Host | Zone::Internet | Zone::Outside => return None,
+    };
+    let carrier = nic.tap_index.and_then(|tap| walk.world.bridge_of(tap)).filter(|_| denied);
+    let carried = carrier.and_then(|bridge| {
+        walk.topology.networks.iter().position(|network| network.bridge_index == Some(bridge))
+    });
+    carried.or(nic.network)
+}
+
+/// The gateway's address, or one of the subnet that is not the gateway's.
+fn stand_in(topology: &Topology, network: usize, ipv6: bool, gateway: bool) -> Option<IpAddr> {
+    let zone = topology.networks.get(network).filter(|zone| !zone.is_lan() || gateway)?;
+    let net = zone.gateways.iter().find(|net| net.addr().is_ipv6() == ipv6)?;
+    if gateway { Some(net.addr()) } else { net.hosts().find(|address| *address != net.addr()) }
+}
+
+/// The solicited-node group of an address, and its MAC; all nodes if the address is not known.
+fn solicited(address: Option<IpAddr>) -> (IpAddr, Mac) {
+    let group = match address {
+        Some(IpAddr::V6(address)) => {
+            let [.., high, low] = address.segments();
+            Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (high & 0xff), low)
+        }
+        Some(IpAddr::V4(_)) | None => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+    };
+    (group.into(), group_mac(group))
+}
+
+fn group_mac(group: Ipv6Addr) -> Mac {
+    let [.., a, b, c, d] = group.octets();
+    Mac([0x33, 0x33, a, b, c, d])
+}
+
+/// A NIC that no bridge carries: what the host can say of it is said here.
+fn beyond_bridges(walk: &mut Walk<'_>, claim: &Claim) -> bool {
+    let mut found = false;
+    for (end, other) in [(claim.from, claim.to), (claim.to, claim.from)] {
+        let Zone::Nic(index) = end else { continue };
+        let Some(nic) = walk.topology.nics.get(index) else {
+            walk.opaque("NIC", "a NIC that the topology does not have");
+            return true;
+        };
+        match (nic.attachment, other) {
+            (Attachment::Tap, _) => continue,
+            (Attachment::Invisible, _) | (Attachment::Macvtap, Zone::Nic(_)) => {
+                walk.opaque("NIC", format!("{} ({})", nic.label(), nic.plugged_into));
+            }
+            (Attachment::Macvtap, Zone::Host | Zone::Gateway(_)) => {
+                let device = nic.tap.clone().unwrap_or_else(|| "macvtap".into());
+                let place = device.0.clone();
+                let state = "macvtap: host and VM do not reach one another by design".to_owned();
+                walk.step(&place, Site::Link { device, state: state.clone() }, Decision::Drop, state);
+            }
+            (Attachment::Macvtap, Zone::Internet | Zone::Outside) => lower_device(walk, nic.tap_index),
+        }
+        found = true;
+    }
+    found
+}
+
+/// A macvtap device and the device below it carry frames past everything that the host decides.
+fn lower_device(walk: &mut Walk<'_>, tap: Option<IfIndex>) {
+    let link = tap.and_then(|tap| walk.world.link(tap));
+    let Some(link) = link else {
+        let missing = "the macvtap device is gone".to_owned();
+        walk.step("macvtap", Site::NoTap { missing: missing.clone() }, Decision::Drop, missing);
+        return;
+    };
+    device::is_there(walk, link.index);
+    if let Some(peer) = link.peer.filter(|peer| peer.netns_id.is_none()) {
+        device::is_there(walk, peer.index);
+    }
+}

@@ -1,0 +1,381 @@
+//! One rule against one packet, expression by expression, in three values.
+
+use std::net::IpAddr;
+
+use kvmnet_probes::facts::{
+    Compare, Data, Expr, Family, Hook, NatKind, PayloadBase, Register, RejectWith, Rule, Table, Verdict,
+};
+
+use super::loads;
+use super::packet::{Octets, Packet, Tracked, Translation};
+use super::registers::{Registers, Truth, equal, order, within};
+use super::sets::{Found, look_up};
+use super::world::World;
+use super::xtables;
+
+/// Where a rule is run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) world: World<'a>,
+    pub(super) table: &'a Table,
+    /// The family whose hook it is: never `inet`.
+    pub(super) family: Family,
+    pub(super) hook: Hook,
+}
+
+/// How a rule ends, if it matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End<'r> {
+    /// The next rule goes on: it did not match, or has no verdict.
+    Next,
+    Accept,
+    Drop,
+    Reject(RejectWith),
+    Jump(&'r str),
+    Goto(&'r str),
+    Return,
+    /// It may do anything with the packet.
+    Anything,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outcome<'r> {
+    pub(super) end: End<'r>,
+    /// Why it cannot be said whether the rule matches.
+    pub(super) doubt: Option<String>,
+}
+
+/// What one expression does.
+pub(super) enum Flow<'r> {
+    Continue,
+    /// The rule does not match.
+    Break,
+    /// It cannot be said whether the rule matches, and why.
+    Maybe(String),
+    End(End<'r>),
+    /// It may do anything with the packet, and why.
+    Anything(String),
+}
+
+impl Flow<'_> {
+    /// Goes on if it holds.
+    pub(super) fn of(truth: Truth, why: impl FnOnce() -> String) -> Self {
+        match truth {
+            Truth::Yes => Self::Continue,
+            Truth::No => Self::Break,
+            Truth::Maybe => Self::Maybe(why()),
+        }
+    }
+}
+
+/// Runs the rule. `doubtful`: it is not known whether the packet comes to it at all, so that what
+/// it would write is unknown afterwards.
+pub(super) fn run<'r>(scope: Scope<'r>, packet: &mut Packet, rule: &'r Rule, doubtful: bool) -> Outcome<'r> {
+    let mut registers = Registers::new();
+    let mut doubt: Option<String> = None;
+    for expr in &rule.exprs {
+        let sure = !doubtful && doubt.is_none();
+        match step(scope, packet, &mut registers, expr, sure) {
+            Flow::Continue => {}
+            Flow::Break => return Outcome { end: End::Next, doubt: None },
+            Flow::Maybe(why) => doubt = doubt.or(Some(why)),
+            Flow::Anything(why) => return Outcome { end: End::Anything, doubt: doubt.or(Some(why)) },
+            Flow::End(end) => return Outcome { end, doubt },
+        }
+    }
+    Outcome { end: End::Next, doubt }
+}
+
+fn step<'r>(
+    scope: Scope<'r>,
+    packet: &mut Packet,
+    registers: &mut Registers,
+    expr: &'r Expr,
+    sure: bool,
+) -> Flow<'r> {
+    match expr {
+        Expr::Immediate { destination, data: Data::Value(bytes) } => {
+            registers.write(*destination, &super::packet::known(&bytes.0));
+        }
+        Expr::Immediate { data: Data::Verdict(verdict), .. } => return decide(verdict),
+        Expr::Cmp { source, op, data } => {
+            let value = registers.read(*source, data.0.len());
+            return Flow::of(compare(&value, *op, &data.0), || format!("`{expr:?}`"));
+        }
+        Expr::Range { source, invert, from, to } => {
+            let value = registers.read(*source, from.0.len());
+            return Flow::of(within(&value, &from.0, &to.0).negate(*invert), || format!("`{expr:?}`"));
+        }
+        Expr::Payload { destination, base, offset, length } => match packet.load(*base, *offset, *length) {
+            Some(octets) => registers.write(*destination, &octets),
+            None => return Flow::Break,
+        },
+        Expr::Meta { destination, key } => match loads::meta(scope, packet, key) {
+            Some(octets) => registers.write(*destination, &octets),
+            None => return Flow::Break,
+        },
+        Expr::Ct { destination, key, direction } => match loads::ct(scope.hook, packet, key, *direction) {
+            loads::Ct::Value(octets) => registers.write(*destination, &octets),
+            loads::Ct::NoEntry => return Flow::Break,
+            loads::Ct::Unknown => {
+                registers.forget(*destination);
+                return Flow::Maybe(format!("ct {key}"));
+            }
+        },
+        Expr::Fib { destination, result, flags } => {
+            registers.write(*destination, &loads::fib(scope, packet, result, *flags));
+        }
+        Expr::Exthdr { destination, kind, present_only, .. } => {
+            // The packets that stand for claims carry no IPv6 extension headers and no IPv4 options.
+            let absent = kind != "tcp option";
+            match (absent || packet.protocol() != Some(6), present_only) {
+                (true, true) => registers.write(*destination, &[Some(0)]),
+                (true, false) => return Flow::Break,
+                (false, _) => {
+                    registers.forget(*destination);
+                    return Flow::Maybe("a TCP option".to_owned());
+                }
+            }
+        }
+        Expr::Rt { destination, .. } => registers.forget(*destination),
+        Expr::Bitwise { .. } | Expr::Shift { .. } | Expr::Byteorder { .. } => compute(registers, expr),
+        Expr::Lookup { set, source, destination, invert } => {
+            return find(scope, registers, set, *source, *destination, *invert);
+        }
+        Expr::MetaSet { source, key } => {
+            if key == "mark" {
+                let mark = loads::to_number(&registers.read(*source, 4));
+                packet.mark = mark.filter(|mark| sure || packet.mark == Some(*mark));
+            }
+        }
+        Expr::CtSet { source, key, .. } => {
+            if key == "mark" {
+                let mark = loads::to_number(&registers.read(*source, 4));
+                packet.connection.mark = mark.filter(|_| sure);
+            }
+        }
+        Expr::PayloadSet { source, base, offset, length } => {
+            return rewrite(packet, &registers.read(*source, *length as usize), *base, *offset, sure);
+        }
+        Expr::Notrack => untrack(packet, sure),
+        Expr::Counter | Expr::Log | Expr::Last | Expr::ExthdrSet { .. } => {}
+        Expr::Reject(with) => return Flow::End(End::Reject(*with)),
+        Expr::Nat { kind, address_min, address_max, port_min, .. } => {
+            let load = |register: &Option<Register>| {
+                register.map(|register| registers.read(register, if packet.ipv6 { 16 } else { 4 }))
+            };
+            let (least, most) = (load(address_min), load(address_max));
+            let current = if *kind == NatKind::Source { packet.source } else { packet.destination };
+            let address = match &least {
+                None => current,
+                Some(least) if most.is_none() || most.as_ref() == Some(least) => loads::to_address(least),
+                Some(_) => None,
+            };
+            let port = port_min.and_then(|register| loads::to_port(&registers.read(register, 2)));
+            return translate(packet, *kind, Translation { address, port, sure });
+        }
+        Expr::Masquerade { .. } => return masquerade(scope.world, packet, sure),
+        Expr::Redirect { port_min, .. } => {
+            let port = port_min.and_then(|register| loads::to_port(&registers.read(register, 2)));
+            return redirect(scope, packet, port, sure);
+        }
+        Expr::Limit { .. } => return Flow::Maybe("a rate limit".to_owned()),
+        Expr::Quota { .. } => return Flow::Maybe("a quota".to_owned()),
+        Expr::Connlimit { .. } => return Flow::Maybe("a limit of connections".to_owned()),
+        Expr::Dynset { exprs, invert, .. } => {
+            return match (exprs.iter().any(is_limit), invert) {
+                (true, _) => Flow::Maybe("a limit for each element of a set".to_owned()),
+                (false, true) => Flow::Break,
+                (false, false) => Flow::Continue,
+            };
+        }
+        Expr::ObjectRef { name, kind } => {
+            return match kind.as_str() {
+                "counter" | "ct-helper" | "ct-timeout" | "ct-expectation" | "secmark" => Flow::Continue,
+                "limit" | "quota" | "connlimit" => Flow::Maybe(format!("{kind} {name}")),
+                _ => Flow::Anything(format!("object {name} of kind {kind}")),
+            };
+        }
+        Expr::Queue => return Flow::Anything("a process decides (queue)".to_owned()),
+        Expr::Match(test) => {
+            return Flow::of(xtables::matches(scope, packet, &test.test), || format!("match {}", test.name));
+        }
+        Expr::Target(target) => return xtables::act(scope, packet, target, sure),
+        Expr::Opaque { name, .. } => return Flow::Anything(format!("expression {name} is not understood")),
+    }
+    Flow::Continue
+}
+
+fn is_limit(expr: &Expr) -> bool {
+    matches!(expr, Expr::Limit { .. } | Expr::Quota { .. } | Expr::Connlimit { .. } | Expr::Opaque { .. })
+}
+
+/// What a verdict does.
+pub(super) fn decide(verdict: &Verdict) -> Flow<'_> {
+    Flow::End(match verdict {
+        Verdict::Accept => End::Accept,
+        Verdict::Drop | Verdict::Stolen => End::Drop,
+        Verdict::Continue => return Flow::Continue,
+        Verdict::Break => return Flow::Break,
+        Verdict::Jump { chain } => End::Jump(chain),
+        Verdict::Goto { chain } => End::Goto(chain),
+        Verdict::Return => End::Return,
+        Verdict::Queue => return Flow::Anything("a process decides (queue)".to_owned()),
+        Verdict::Unknown { code } => return Flow::Anything(format!("verdict {code} is not understood")),
+    })
+}
+
+fn compare(value: &Octets, op: Compare, data: &[u8]) -> Truth {
+    let ordered = |holds: fn(std::cmp::Ordering) -> bool| {
+        order(value, data).map_or(Truth::Maybe, |order| holds(order).into())
+    };
+    match op {
+        Compare::Eq => equal(value, data),
+        Compare::Ne => equal(value, data).negate(true),
+        Compare::Lt => ordered(std::cmp::Ordering::is_lt),
+        Compare::Le => ordered(std::cmp::Ordering::is_le),
+        Compare::Gt => ordered(std::cmp::Ordering::is_gt),
+        Compare::Ge => ordered(std::cmp::Ordering::is_ge),
+    }
+}
+
+fn compute(registers: &mut Registers, expr: &Expr) {
+    match expr {
+        Expr::Bitwise { source, destination, length, mask, xor } => {
+            let value = registers.read(*source, *length as usize);
+            let bits =
+                value.iter().zip(&mask.0).zip(&xor.0).map(|((octet, mask), xor)| match (octet, mask) {
+                    (_, 0) => Some(*xor),
+                    (octet, mask) => octet.map(|octet| (octet & mask) ^ xor),
+                });
+            let mut result: Octets = bits.collect();
+            result.resize(value.len(), None);
+            registers.write(*destination, &result);
+        }
+        Expr::Shift { source, destination, length, left, bits } => {
+            let value = registers.read(*source, *length as usize);
+            registers.write(*destination, &loads::shift(&value, *left, *bits));
+        }
+        Expr::Byteorder { source, destination, length, size, .. } => {
+            let mut value = registers.read(*source, *length as usize);
+            if cfg!(target_endian = "little") {
+                value.chunks_mut((*size as usize).max(1)).for_each(<[_]>::reverse);
+            }
+            registers.write(*destination, &value);
+        }
+        _ => {}
+    }
+}
+
+fn find<'r>(
+    scope: Scope<'r>,
+    registers: &mut Registers,
+    name: &'r str,
+    source: Register,
+    destination: Option<Register>,
+    invert: bool,
+) -> Flow<'r> {
+    let Some(set) = scope.table.sets.iter().find(|set| set.name == name) else {
+        return Flow::Anything(format!("set {name} was not read"));
+    };
+    let key = registers.read(source, set.key_length as usize);
+    let element = match look_up(scope.table, set, &key) {
+        // A map of verdicts may hold any of them.
+        Found::Maybe if destination.is_some() && set.verdicts => {
+            return Flow::Anything(format!("look-up in map {name}"));
+        }
+        Found::Maybe => {
+            destination.inspect(|register| registers.forget(*register));
+            return Flow::Maybe(format!("look-up in set {name}"));
+        }
+        Found::Nothing if invert => return Flow::Continue,
+        Found::Nothing => return Flow::Break,
+        Found::Element(_) if invert => return Flow::Break,
+        Found::Element(element) => element,
+    };
+    if element.exprs.iter().any(is_limit) {
+        return Flow::Maybe(format!("a limit on an element of set {name}"));
+    }
+    match (&element.data, destination) {
+        (Some(Data::Verdict(verdict)), Some(_)) => return decide(verdict),
+        (Some(Data::Value(bytes)), Some(register)) => {
+            registers.write(register, &super::packet::known(&bytes.0));
+        }
+        (None, Some(register)) => registers.forget(register),
+        (_, None) => {}
+    }
+    Flow::Continue
+}
+
+/// Writes into the packet: addresses are followed, checksums and the like change no fate.
+fn rewrite<'r>(packet: &mut Packet, value: &Octets, base: PayloadBase, offset: u32, sure: bool) -> Flow<'r> {
+    let span = offset as usize..offset as usize + value.len();
+    let (source, destination) = if packet.ipv6 { (8..24, 24..40) } else { (12..16, 16..20) };
+    let touches = |field: &std::ops::Range<usize>| span.start < field.end && field.start < span.end;
+    let address = loads::to_address(value).filter(|_| sure);
+    match base {
+        PayloadBase::Network if span == source => packet.source = address,
+        PayloadBase::Network if span == destination => packet.destination = address,
+        PayloadBase::Network if touches(&source) || touches(&destination) => {
+            return Flow::Anything("a rewritten address".to_owned());
+        }
+        PayloadBase::Transport if span.start < 4 => return Flow::Anything("a rewritten port".to_owned()),
+        PayloadBase::Link => return Flow::Anything("a rewritten link-layer header".to_owned()),
+        PayloadBase::Network | PayloadBase::Transport | PayloadBase::Inner | PayloadBase::Tunnel => {}
+    }
+    Flow::Continue
+}
+
+/// `notrack`: without effect where the packet has an entry already.
+pub(super) fn untrack(packet: &mut Packet, sure: bool) {
+    let tracked = &mut packet.connection.tracked;
+    *tracked = match (*tracked, sure) {
+        (Tracked::No, true) => Tracked::Never,
+        (Tracked::No, false) => Tracked::Perhaps,
+        (tracked, _) => tracked,
+    };
+}
+
+/// Sets up NAT for the flow; like the kernel, accepts.
+pub(super) fn translate<'r>(packet: &mut Packet, kind: NatKind, translation: Translation) -> Flow<'r> {
+    let slot = match kind {
+        NatKind::Source => &mut packet.connection.source_nat,
+        NatKind::Destination => &mut packet.connection.destination_nat,
+    };
+    // Where an undecided rule may have translated already, either can have won.
+    *slot = Some(match slot {
+        Some(earlier) if *earlier != translation => {
+            Translation { address: None, sure: earlier.sure || translation.sure, ..translation }
+        }
+        _ => translation,
+    });
+    Flow::End(End::Accept)
+}
+
+/// `masquerade`: to the address of the device that the packet leaves by; without any, a drop.
+pub(super) fn masquerade<'r>(world: World<'_>, packet: &mut Packet, sure: bool) -> Flow<'r> {
+    let Some(output) = packet.output.clone() else {
+        return Flow::Anything("masquerade without a device".to_owned());
+    };
+    let address = world.source_for(output.index, packet.ipv6, packet.next_hop);
+    if address.is_none() && world.snapshot.addresses.known().is_some() {
+        return Flow::End(End::Drop);
+    }
+    translate(packet, NatKind::Source, Translation { address, port: None, sure })
+}
+
+/// `redirect`: to the first address of the device that the packet came in by, or to loopback.
+pub(super) fn redirect<'r>(scope: Scope<'_>, packet: &mut Packet, port: Option<u16>, sure: bool) -> Flow<'r> {
+    let address = match (&packet.input, packet.ipv6) {
+        (Some(device), ipv6) => {
+            scope.world.addresses(device.index, ipv6).next().map(|address| address.net.addr())
+        }
+        (None, false) => Some(IpAddr::from([127, 0, 0, 1])),
+        (None, true) => Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)),
+    };
+    if address.is_none() && scope.world.snapshot.addresses.known().is_some() {
+        return Flow::End(End::Drop);
+    }
+    translate(packet, NatKind::Destination, Translation { address, port, sure })
+}
