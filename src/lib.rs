@@ -7,4 +7,6 @@ pub mod checks;
 pub mod cli;
 pub mod engine;
 pub mod model;
+#[cfg(test)]
+mod testing;
 pub mod verify;

@@ -1,1 +1,157 @@
 //! The diagnoses: what a site of the path means, and the hazards that facts alone show.
+//!
+//! A gap's cause is the site that stops the packet; the first check that knows the site explains it.
+//! Checks exclude one another by what they ask, not by their order.
+
+mod check;
+
+mod bridge_down;
+mod bridge_missing;
+mod bridge_netfilter_drop;
+mod bridge_no_address;
+mod bridge_port_filter;
+mod bridge_port_state;
+mod device_forwarding_off;
+mod dnsmasq_dead;
+mod duplicate_mac;
+mod forward_dev_pinned;
+mod forward_policy_drop;
+mod forward_rule_drop;
+mod input_drop;
+mod ip_forward_off;
+mod isolation_leak;
+mod libvirt_rules_missing;
+mod libvirt_rules_stale;
+mod mac_differs;
+mod masquerade_missing;
+mod missing_source;
+mod netfilter_drop;
+mod network_inactive;
+mod network_not_autostarted;
+mod no_default_route;
+mod route_drop;
+mod rp_filter;
+mod static_entry;
+mod tap_down;
+mod tap_missing;
+mod unexplained_gap;
+mod uplink_down;
+mod uplink_not_in_bridge;
+mod upstream_silent;
+mod vm_in_wrong_bridge;
+mod vnet_not_in_bridge;
+mod wire_disagrees;
+
+pub use check::{Category, Check, Diagnosis, Gap, Scene};
+
+/// Every check, by id.
+pub const CHECKS: &[&Check] = &[
+    &bridge_down::CHECK,
+    &bridge_missing::CHECK,
+    &bridge_netfilter_drop::CHECK,
+    &bridge_no_address::CHECK,
+    &bridge_port_filter::CHECK,
+    &bridge_port_state::CHECK,
+    &device_forwarding_off::CHECK,
+    &dnsmasq_dead::CHECK,
+    &duplicate_mac::CHECK,
+    &forward_dev_pinned::CHECK,
+    &forward_policy_drop::CHECK,
+    &forward_rule_drop::CHECK,
+    &input_drop::CHECK,
+    &ip_forward_off::CHECK,
+    &isolation_leak::CHECK,
+    &libvirt_rules_missing::CHECK,
+    &libvirt_rules_stale::CHECK,
+    &mac_differs::CHECK,
+    &masquerade_missing::CHECK,
+    &missing_source::CHECK,
+    &netfilter_drop::CHECK,
+    &network_inactive::CHECK,
+    &network_not_autostarted::CHECK,
+    &no_default_route::CHECK,
+    &route_drop::CHECK,
+    &rp_filter::CHECK,
+    &static_entry::CHECK,
+    &tap_down::CHECK,
+    &tap_missing::CHECK,
+    &unexplained_gap::CHECK,
+    &uplink_down::CHECK,
+    &uplink_not_in_bridge::CHECK,
+    &upstream_silent::CHECK,
+    &vm_in_wrong_bridge::CHECK,
+    &vnet_not_in_bridge::CHECK,
+    &wire_disagrees::CHECK,
+];
+
+/// What explains a gap: the check and what it says. Every gap is explained, if need be by saying that
+/// it is not.
+pub fn explain(scene: &Scene<'_>, gap: &Gap<'_>) -> (&'static Check, Diagnosis) {
+    let causes = CHECKS.iter().filter_map(|check| Some((*check, check.cause?)));
+    causes
+        .filter_map(|(check, cause)| Some((check, cause(scene, gap)?)))
+        .next()
+        .unwrap_or_else(|| (&unexplained_gap::CHECK, unexplained_gap::diagnose(scene, gap)))
+}
+
+/// What the facts alone show.
+pub fn hazards(scene: &Scene<'_>) -> Vec<(&'static Check, Diagnosis)> {
+    CHECKS
+        .iter()
+        .filter_map(|check| Some((*check, check.facts?)))
+        .flat_map(|(check, facts)| facts(scene).into_iter().map(move |diagnosis| (check, diagnosis)))
+        .collect()
+}
+
+/// A packet that passed although the facts say that it does not, or the other way round.
+pub fn wire_disagrees(passed: bool) -> (&'static Check, Diagnosis) {
+    (&wire_disagrees::CHECK, wire_disagrees::diagnose(passed))
+}
+
+/// Packets that leave the host and are not answered by `target`.
+pub fn upstream_silent(target: &str) -> (&'static Check, Diagnosis) {
+    (&upstream_silent::CHECK, upstream_silent::diagnose(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_sorted_unique_and_complete() {
+        assert!(CHECKS.is_sorted_by(|a, b| a.id < b.id), "sorted by id, each once");
+        for check in CHECKS {
+            for (field, text) in [
+                ("summary", check.summary),
+                ("explanation", check.explanation),
+                ("basis", check.basis),
+                ("since", check.since),
+            ] {
+                assert!(!text.trim().is_empty(), "{}: {field} is empty", check.id);
+            }
+            assert!(!check.explanation.contains("  "), "{}: double space", check.id);
+            assert!(!check.summary.ends_with('.'), "{}: a summary is no sentence", check.id);
+        }
+    }
+
+    #[test]
+    fn files_are_named_after_their_checks() {
+        let source = include_str!("mod.rs");
+        for check in CHECKS {
+            let module = check.id.replace('-', "_");
+            assert!(source.contains(&format!("\nmod {module};")), "{} is not in {module}.rs", check.id);
+            assert!(source.contains(&format!("&{module}::CHECK,")), "{}", check.id);
+        }
+    }
+
+    #[test]
+    fn needs_name_sources() {
+        let sources =
+            crate::testing::snapshot().sources().iter().map(|source| source.name).collect::<Vec<_>>();
+        for check in CHECKS {
+            for need in check.needs {
+                assert!(sources.contains(need), "{} needs {need}, which is no source", check.id);
+            }
+        }
+    }
+}

@@ -112,7 +112,7 @@ impl Request {
         let fates = verify::predict(snapshot, &topology, &claims);
         let plan = match self.untried {
             Some(reason) => Plan::untried(&claims, reason),
-            None => verify::plan(snapshot, &topology, &claims, &fates),
+            None => verify::plan(snapshot, &topology, &claims),
         };
         let observations = self.send("trying it on the wire", &plan.attempts).await;
         Ok(verify::report(snapshot, &topology, &claims, &fates, &plan, &observations, self.fail_on))

@@ -5,6 +5,7 @@
 //! walk goes on as if the packet had passed, so that a [`Fate`] names every place that must change.
 //! What is not understood makes the fate unknown and is named.
 
+pub mod admit;
 mod bridge;
 mod chains;
 mod claimed;
@@ -13,13 +14,15 @@ mod eval;
 mod fate;
 mod hooks;
 mod host;
-
+pub mod libvirt;
 mod loads;
+pub mod owner;
 mod packet;
 mod path;
 mod registers;
 mod route;
 mod sets;
+mod shell;
 #[cfg(test)]
 mod testing;
 mod walk;
@@ -28,3 +31,4 @@ mod xtables;
 
 pub use fate::*;
 pub use path::fate;
+pub use shell::quoted;

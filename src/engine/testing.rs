@@ -302,6 +302,7 @@ fn zone(
         bridge: Some(bridge.into()),
         bridge_index: Some(index),
         gateways: gateway.iter().map(|net| net.parse().unwrap()).collect(),
+        nat_ipv6: false,
         dhcp: gateway.is_some(),
         dns: gateway.is_some(),
         uplink,

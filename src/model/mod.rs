@@ -11,3 +11,5 @@ mod topology;
 pub use claim::*;
 pub use intent::*;
 pub use topology::*;
+
+pub(crate) use network::lost_uplinks;

@@ -124,6 +124,7 @@ fn of_libvirt(snapshot: &Snapshot, uplinks: &[Uplink], taps: &[&IfName], network
         bridge: config.bridge.clone(),
         bridge_index: None,
         gateways: config.ips.iter().map(|ip| ip.net).collect(),
+        nat_ipv6: config.nat_ipv6,
         dhcp: config.ips.iter().any(|ip| ip.dhcp),
         dns: config.dns && !config.ips.is_empty(),
         uplink: None,
@@ -152,6 +153,7 @@ fn of_bridge(snapshot: &Snapshot, uplinks: &[Uplink], taps: &[&IfName], bridge: 
         bridge: Some(bridge.clone()),
         bridge_index: snapshot.link_named(bridge.as_str()).map(|link| link.index),
         gateways: Vec::new(),
+        nat_ipv6: false,
         dhcp: false,
         dns: false,
         uplink: None,
@@ -241,7 +243,7 @@ fn uplink_rank(kind: &LinkKind) -> Option<u8> {
 /// Devices that look like a bridge's lost way to its LAN: those that a configuration file puts into
 /// it; else those that could be one, are up, and have neither master nor address. More than one means
 /// that it cannot be told which.
-pub(super) fn lost_uplinks(snapshot: &Snapshot, bridge: &IfName) -> Vec<IfName> {
+pub(crate) fn lost_uplinks(snapshot: &Snapshot, bridge: &IfName) -> Vec<IfName> {
     let declared: Vec<IfName> = snapshot
         .bridge_config
         .items()

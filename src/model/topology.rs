@@ -78,6 +78,8 @@ pub struct NetworkZone {
     /// The host's configured addresses with their subnets; for a bridge without any in libvirt
     /// those that the device has.
     pub gateways: Vec<IpNet>,
+    /// IPv6 sources are rewritten too (`<nat ipv6='yes'/>`).
+    pub nat_ipv6: bool,
     /// DHCP is served by libvirt.
     pub dhcp: bool,
     /// DNS is served by libvirt.
@@ -131,6 +133,12 @@ impl NetworkZone {
     /// The host's address with its subnet in one family.
     pub fn gateway(&self, ipv6: bool) -> Option<IpNet> {
         self.gateways.iter().copied().find(|net| net.addr().is_ipv6() == ipv6)
+    }
+
+    /// Sources are rewritten to the uplink's address when packets leave it. IPv6 only on request
+    /// (`<nat ipv6='yes'/>`).
+    pub fn translates(&self, ipv6: bool) -> bool {
+        self.mode == ForwardMode::Nat && (!ipv6 || self.nat_ipv6)
     }
 
     /// The guests are part of the LAN: libvirt joins them to a bridge or device that others manage.
@@ -202,4 +210,117 @@ pub enum Attachment {
     Macvtap,
     /// Beyond what the host can see: PCI passthrough, vhost-user, user networking, Open vSwitch.
     Invisible,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{index, known, link, snapshot};
+
+    fn nic<'a>(topology: &'a Topology, vm: &str) -> &'a Nic {
+        topology.nics.iter().find(|nic| nic.vm == vm).expect("a VM of the fixture")
+    }
+
+    #[test]
+    fn nics_are_paired_with_their_taps_bridges_and_networks() {
+        let topology = Topology::from_snapshot(&snapshot());
+        let paired: Vec<_> = topology
+            .nics
+            .iter()
+            .map(|nic| {
+                let network = topology.network_of(nic).map(|network| network.name.as_str());
+                let bridge = nic.bridge.as_ref().map(|(_, name)| name.as_str());
+                (nic.vm.as_str(), nic.tap.as_ref().map(IfName::as_str), bridge, network)
+            })
+            .collect();
+        assert_eq!(
+            paired,
+            [
+                ("db1", Some("tap-db1"), Some("virbr1"), Some("iso")),
+                ("lan1", Some("tap-lan1"), Some("br0"), Some("lan")),
+                ("web1", Some("tap-web1"), Some("virbr0"), Some("default")),
+                ("web2", Some("tap-web2"), Some("virbr0"), Some("default")),
+            ]
+        );
+        assert_eq!(nic(&topology, "web1").address(false), Some("192.168.122.11".parse().unwrap()));
+        assert!(topology.nics.iter().all(|nic| nic.mac_seen_at.is_empty()));
+    }
+
+    #[test]
+    fn networks_know_their_mode_gateway_and_way_out() {
+        let topology = Topology::from_snapshot(&snapshot());
+        let zones: Vec<_> = topology
+            .networks
+            .iter()
+            .map(|zone| {
+                let uplink = zone.uplink.as_ref().map(|(_, name)| name.as_str());
+                (zone.name.as_str(), zone.mode, zone.gateway(false).map(|net| net.to_string()), uplink)
+            })
+            .collect();
+        assert_eq!(
+            zones,
+            [
+                ("default", ForwardMode::Nat, Some("192.168.122.1/24".to_owned()), Some("eth0")),
+                ("iso", ForwardMode::Isolated, Some("192.168.150.1/24".to_owned()), None),
+                ("lan", ForwardMode::Bridge, Some("10.20.0.2/24".to_owned()), Some("eth1")),
+            ]
+        );
+        assert_eq!(topology.uplinks.len(), 1);
+        assert_eq!(topology.uplinks[0].gateway, Some("203.0.113.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_tap_elsewhere_keeps_its_network() {
+        let mut snapshot = snapshot();
+        let foreign = index(&snapshot, "virbr0");
+        link(&mut snapshot, "tap-db1").master = Some(foreign);
+        let topology = Topology::from_snapshot(&snapshot);
+        let nic = nic(&topology, "db1");
+        assert_eq!(nic.bridge.as_ref().map(|(_, name)| name.as_str()), Some("virbr0"));
+        assert_eq!(nic.expected_bridge.as_ref().map(IfName::as_str), Some("virbr1"));
+        assert_eq!(topology.network_of(nic).map(|zone| zone.name.as_str()), Some("iso"));
+    }
+
+    #[test]
+    fn a_lost_uplink_is_not_replaced_by_a_tap() {
+        let mut snapshot = snapshot();
+        link(&mut snapshot, "eth1").master = None;
+        let topology = Topology::from_snapshot(&snapshot);
+        let lan = topology.networks.iter().find(|zone| zone.name == "lan").unwrap();
+        assert_eq!(lan.uplink, None);
+        let lost = super::super::lost_uplinks(&snapshot, &"br0".into());
+        assert_eq!(lost.iter().map(IfName::as_str).collect::<Vec<_>>(), ["eth1"]);
+    }
+
+    #[test]
+    fn a_guest_cannot_claim_an_address_of_the_host_or_outside_its_subnet() {
+        let mut snapshot = snapshot();
+        let bridge = index(&snapshot, "virbr0");
+        let web1 = nic(&Topology::from_snapshot(&snapshot), "web1").mac;
+        for address in ["192.168.122.1", "10.99.0.5", "192.168.122.77"] {
+            known(&mut snapshot.neighbours).push(kvmnet_probes::facts::Neighbour {
+                device: bridge,
+                address: address.parse().unwrap(),
+                mac: Some(web1),
+                state: "reachable".to_owned(),
+                proxy: false,
+            });
+        }
+        let topology = Topology::from_snapshot(&snapshot);
+        let known: Vec<String> =
+            nic(&topology, "web1").addresses.iter().map(|known| known.address.to_string()).collect();
+        assert_eq!(known, ["192.168.122.11", "192.168.122.77"]);
+    }
+
+    #[test]
+    fn what_answered_on_the_wire_comes_first() {
+        let mut topology = Topology::from_snapshot(&snapshot());
+        let mac = nic(&topology, "web1").mac;
+        topology.add_wire_addresses(mac, &["192.168.122.150".parse().unwrap()]);
+        let first = nic(&topology, "web1").addresses[0];
+        assert_eq!(
+            (first.address.to_string().as_str(), first.source),
+            ("192.168.122.150", AddressSource::Wire)
+        );
+    }
 }

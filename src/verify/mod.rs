@@ -6,8 +6,11 @@
 //! does the sending. A run without packets gives [`Plan::untried`] in place of a plan.
 
 mod discover;
+mod findings;
+mod judge;
 mod plan;
 mod report;
+mod symptom;
 
 pub use crate::model::Scope;
 pub use discover::{discover, learn};

@@ -1,10 +1,20 @@
 //! Which packets stand for which claims.
 
-use kvmnet_probes::facts::Snapshot;
-use kvmnet_probes::wire::Attempt;
+use std::net::IpAddr;
 
-use crate::engine::Fate;
-use crate::model::{Claim, Topology};
+use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
+use kvmnet_probes::wire::{Attempt, Device, NextHopMac, Probe, Sender};
+use kvmnet_reports::Expected;
+
+use crate::model::{Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Zone};
+
+/// The name that DNS servers are asked for: they answer it from their own hosts file, so that a dead
+/// upstream does not look like a dead server.
+const DNS_NAME: &str = "localhost";
+
+/// The source MAC of packets that enter at a routed uplink whose router is not known: locally
+/// administered, and no table of the host learns it.
+const STRANGER: Mac = Mac([0x02, 0, 0, 0, 0, 1]);
 
 /// How a claim is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +42,315 @@ impl Plan {
 }
 
 /// An attempt for every claim that a packet can stand for on this host as it is now.
-pub fn plan(_snapshot: &Snapshot, _topology: &Topology, claims: &[Claim], _fates: &[Fate]) -> Plan {
-    Plan::untried(claims, "not tried")
+pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim]) -> Plan {
+    let mut attempts = Vec::new();
+    let trials = claims
+        .iter()
+        .map(|claim| match (Planner { snapshot, topology, claim }).attempt() {
+            Ok(attempt) => {
+                attempts.push(attempt);
+                Trial::Attempt(attempts.len() - 1)
+            }
+            Err(reason) => Trial::None(format!("not tried: {reason}")),
+        })
+        .collect();
+    Plan { attempts, trials }
+}
+
+/// One claim and where it is tried.
+#[derive(Clone, Copy)]
+struct Planner<'a> {
+    snapshot: &'a Snapshot,
+    topology: &'a Topology,
+    claim: &'a Claim,
+}
+
+impl<'a> Planner<'a> {
+    /// The attempt, or why there is none.
+    fn attempt(self) -> Result<Attempt, String> {
+        match (self.claim.from, self.claim.to) {
+            (Zone::Nic(from), Zone::Gateway(_)) => self.to_gateway(&self.topology.nics[from]),
+            (Zone::Nic(from), Zone::Internet) => self.to_internet(&self.topology.nics[from]),
+            (Zone::Nic(from), Zone::Nic(to)) => {
+                self.to_nic(&self.topology.nics[from], &self.topology.nics[to])
+            }
+            (Zone::Host, Zone::Nic(to)) => self.from_host(&self.topology.nics[to]),
+            (Zone::Outside, Zone::Nic(to)) => self.from_outside(&self.topology.nics[to]),
+            (from, to) => Err(format!("no packet stands for {from:?} to {to:?}")),
+        }
+    }
+
+    fn to_gateway(self, nic: &Nic) -> Result<Attempt, String> {
+        let network = self.network(nic)?;
+        let sender = self.as_vm(nic)?;
+        if network.is_lan() {
+            return self.to_lan_router(network, sender);
+        }
+        let target = self.claim.destination.ok_or("the gateway has no address of this family")?;
+        let via = NextHopMac::Known(self.bridge(network)?.1);
+        let probe = match self.claim.traffic {
+            Traffic::Resolve => Probe::Resolve { target, only: None },
+            Traffic::Dhcp => Probe::DhcpDiscover,
+            Traffic::Icmp => Probe::Echo { target, via },
+            Traffic::Dns => Probe::DnsQuery { server: target, via, name: DNS_NAME.to_owned() },
+            Traffic::Tcp(port) => Probe::TcpSyn { target, port, via },
+        };
+        let needs_source = !matches!(probe, Probe::Resolve { .. } | Probe::DhcpDiscover);
+        let sender = if needs_source { self.with_source(nic, sender)? } else { sender };
+        let watch = vec![self.bridge(network)?.0];
+        Ok(Attempt { sender, probe, watch, arrival: None, wants_answer: true })
+    }
+
+    /// The LAN's router answers for itself. One that the host does not know cannot be asked for; the
+    /// question for the LAN's first address still shows whether frames leave by the uplink.
+    fn to_lan_router(self, network: &NetworkZone, sender: Sender) -> Result<Attempt, String> {
+        let uplink = self.lan_port(network)?;
+        let first = || network.gateway(self.claim.ipv6).and_then(|net| net.trunc().hosts().next());
+        let known = self.claim.destination;
+        let target = known.or_else(first).ok_or("the LAN's router and subnet are not known to the host")?;
+        Ok(Attempt {
+            sender,
+            probe: Probe::Resolve { target, only: None },
+            watch: vec![uplink.clone()],
+            arrival: Some(uplink),
+            wants_answer: known.is_some(),
+        })
+    }
+
+    fn to_internet(self, nic: &Nic) -> Result<Attempt, String> {
+        let network = self.network(nic)?;
+        let sender = self.with_source(nic, self.as_vm(nic)?)?;
+        let (via, watch, arrival) = if network.is_lan() {
+            let router = network.lan_gateway.filter(|address| address.is_ipv6() == self.claim.ipv6);
+            let router = router.ok_or("the LAN's router is not known to the host")?;
+            let uplink = self.lan_port(network)?;
+            (NextHopMac::Resolve(router), vec![uplink.clone()], Some(uplink))
+        } else {
+            let (bridge, mac) = self.bridge(network)?;
+            let uplink = self.routed_uplink(network);
+            let watch = std::iter::once(bridge).chain(uplink.clone()).collect();
+            (NextHopMac::Known(mac), watch, uplink)
+        };
+        let wants_answer = self.claim.expected == Expected::Allow;
+        Ok(Attempt { sender, probe: self.probe(via)?, watch, arrival, wants_answer })
+    }
+
+    fn to_nic(self, from: &Nic, to: &Nic) -> Result<Attempt, String> {
+        let network = self.network(from)?;
+        let sender = self.with_source(from, self.as_vm(from)?)?;
+        let tap = tap_of(to)?;
+        let (via, mut watch) = if from.network == to.network {
+            (NextHopMac::Known(to.mac), Vec::new())
+        } else {
+            let (bridge, mac) = self.bridge(network)?;
+            (NextHopMac::Known(mac), vec![bridge])
+        };
+        watch.push(tap.clone());
+        let wants_answer = self.claim.expected == Expected::Allow && !to.paused;
+        Ok(Attempt { sender, probe: self.probe(via)?, watch, arrival: Some(tap), wants_answer })
+    }
+
+    fn from_host(self, nic: &Nic) -> Result<Attempt, String> {
+        if nic.attachment != Attachment::Tap {
+            return Err("host and VM do not reach one another over macvtap, by design".to_owned());
+        }
+        if nic.paused {
+            return Err(format!("{} is paused and cannot answer", nic.vm));
+        }
+        let network = self.network(nic)?;
+        let (device, mac) = self.bridge(network)?;
+        let tap = tap_of(nic)?;
+        let address = self.claim.source;
+        let target = self.target(nic)?;
+        let probe = match self.claim.traffic {
+            Traffic::Resolve => Probe::Resolve { target, only: None },
+            _ => self.probe(NextHopMac::Known(nic.mac))?,
+        };
+        let wants_answer = self.claim.expected == Expected::Allow;
+        Ok(Attempt {
+            sender: Sender::AsHost { device, mac, address },
+            probe,
+            watch: vec![tap.clone()],
+            arrival: Some(tap),
+            wants_answer,
+        })
+    }
+
+    fn from_outside(self, nic: &Nic) -> Result<Attempt, String> {
+        let network = self.network(nic)?;
+        let address = self.claim.source.ok_or("no address outside is known to ask from")?;
+        let tap = tap_of(nic)?;
+        let (uplink, mac, via) = if network.is_lan() {
+            let uplink = self.lan_port(network)?;
+            let mac = self.mac_behind(network, uplink.index)?;
+            (uplink, mac, NextHopMac::Known(nic.mac))
+        } else {
+            self.routed_entrance(network)?
+        };
+        let wants_answer = self.claim.expected == Expected::Allow && !nic.paused;
+        Ok(Attempt {
+            sender: Sender::AsOutside { uplink, mac, address },
+            probe: self.probe(via)?,
+            watch: vec![tap.clone()],
+            arrival: Some(tap),
+            wants_answer,
+        })
+    }
+
+    /// Where a packet from outside enters towards a routed network, from which MAC and to which.
+    fn routed_entrance(self, network: &NetworkZone) -> Result<(Device, Mac, NextHopMac), String> {
+        let device = self.routed_uplink(network).ok_or("the host has no uplink")?;
+        let link = self.snapshot.link(device.index).ok_or("the uplink is gone")?;
+        let own = link.mac.ok_or_else(|| format!("{} has no MAC", device.name))?;
+        let router = self.router_mac(device.index);
+        if matches!(link.kind, LinkKind::Bridge(_)) {
+            // On a bridge the source is learned: only one that is there already leaves no trace.
+            let lan = self.topology.networks.iter().find(|lan| lan.bridge_index == Some(device.index));
+            let port =
+                self.lan_port(lan.ok_or_else(|| format!("no port of {} leads outside", device.name))?)?;
+            let mac = router.ok_or_else(|| format!("no router behind {} is known", device.name))?;
+            return Ok((port, mac, NextHopMac::Known(own)));
+        }
+        Ok((device, router.unwrap_or(STRANGER), NextHopMac::Known(own)))
+    }
+
+    /// The probe for traffic that goes past the first hop.
+    fn probe(self, via: NextHopMac) -> Result<Probe, String> {
+        let target = self.claim.destination.ok_or("the destination's address is not known")?;
+        match self.claim.traffic {
+            Traffic::Icmp => Ok(Probe::Echo { target, via }),
+            Traffic::Tcp(port) => Ok(Probe::TcpSyn { target, port, via }),
+            Traffic::Resolve | Traffic::Dhcp | Traffic::Dns => {
+                Err("this traffic stays on the link".to_owned())
+            }
+        }
+    }
+
+    fn target(self, nic: &Nic) -> Result<IpAddr, String> {
+        let family = if self.claim.ipv6 { "IPv6" } else { "IPv4" };
+        self.claim.destination.ok_or_else(|| format!("no {family} address of {} is known", nic.label()))
+    }
+
+    fn network(self, nic: &Nic) -> Result<&'a NetworkZone, String> {
+        self.topology.network_of(nic).ok_or_else(|| format!("{} belongs to no known network", nic.label()))
+    }
+
+    /// The bridge of a network with its MAC.
+    fn bridge(self, network: &NetworkZone) -> Result<(Device, Mac), String> {
+        let link = network.bridge_index.and_then(|index| self.snapshot.link(index));
+        let link = link.ok_or_else(|| format!("network {} has no bridge", network.name))?;
+        let mac = link.mac.ok_or_else(|| format!("{} has no MAC", link.name))?;
+        if link.up {
+            Ok((Device { index: link.index, name: link.name.clone() }, mac))
+        } else {
+            Err(format!("{} is down", link.name))
+        }
+    }
+
+    /// A frame that enters at a tap whose port does not forward proves nothing: the bridge drops it
+    /// whatever else is set.
+    fn as_vm(self, nic: &Nic) -> Result<Sender, String> {
+        if nic.attachment != Attachment::Tap {
+            return Err(format!("{}: {}", nic.label(), nic.plugged_into));
+        }
+        let tap = tap_of(nic)?;
+        let link = self.snapshot.link(tap.index).ok_or_else(|| format!("{} is gone", tap.name))?;
+        let name = &link.name;
+        if !link.up {
+            return Err(format!("{name} is down"));
+        }
+        if !link.carrier {
+            return Err(format!("{name} has no carrier: no process serves it"));
+        }
+        match link.port.as_ref().map(|port| port.state) {
+            Some(PortState::Forwarding) => {}
+            Some(PortState::Listening | PortState::Learning) => {
+                return Err(format!("{name} is not forwarding yet: spanning tree listens first"));
+            }
+            Some(PortState::Disabled | PortState::Blocking | PortState::Unknown(_)) => {
+                return Err(format!("{name} does not forward"));
+            }
+            None => return Err(format!("{name} is in no bridge")),
+        }
+        let bridge = nic.bridge.as_ref().and_then(|(index, _)| self.snapshot.link(*index));
+        match bridge {
+            Some(bridge) if !bridge.up => Err(format!("{} is down", bridge.name)),
+            _ => Ok(Sender::AsVm { tap, mac: nic.mac, address: self.claim.source, vlan: None }),
+        }
+    }
+
+    fn with_source(self, nic: &Nic, sender: Sender) -> Result<Sender, String> {
+        let family = if self.claim.ipv6 { "IPv6" } else { "IPv4" };
+        match self.claim.source {
+            Some(_) => Ok(sender),
+            None => Err(format!("no {family} address of {} is known", nic.label())),
+        }
+    }
+
+    /// The device by which a routed network leaves in this family.
+    fn routed_uplink(self, network: &NetworkZone) -> Option<Device> {
+        let of_family = self.topology.uplinks.iter().find(|uplink| uplink.ipv6 == self.claim.ipv6);
+        let pinned = network.uplink.clone().filter(|_| !self.claim.ipv6);
+        let (index, name) =
+            pinned.or_else(|| of_family.map(|uplink| (uplink.device, uplink.name.clone())))?;
+        Some(Device { index, name })
+    }
+
+    fn lan_port(self, network: &NetworkZone) -> Result<Device, String> {
+        let (index, name) =
+            network.uplink.clone().ok_or_else(|| format!("no port of {} leads to the LAN", network.name))?;
+        match self.snapshot.link(index) {
+            Some(link) if link.up && link.carrier => Ok(Device { index, name }),
+            Some(link) if link.up => Err(format!("{name} has no carrier")),
+            Some(_) | None => Err(format!("{name} is down")),
+        }
+    }
+
+    /// The MAC of the router behind a routed uplink, from the neighbour table.
+    fn router_mac(self, device: IfIndex) -> Option<Mac> {
+        let routers = self.topology.uplinks.iter().filter(|uplink| uplink.device == device);
+        let routers: Vec<IpAddr> = routers.filter_map(|uplink| uplink.gateway).collect();
+        self.neighbour_mac(device, |address| routers.contains(&address))
+    }
+
+    fn neighbour_mac(self, device: IfIndex, wanted: impl Fn(IpAddr) -> bool) -> Option<Mac> {
+        let neighbours = self.snapshot.neighbours.items().iter();
+        neighbours
+            .filter(|neighbour| neighbour.device == device && wanted(neighbour.address))
+            .find_map(|neighbour| neighbour.mac)
+    }
+
+    /// A MAC that the bridge knows to lie behind its uplink: the router's, else any. Another one would
+    /// stay in the bridge's table.
+    fn mac_behind(self, network: &NetworkZone, uplink: IfIndex) -> Result<Mac, String> {
+        let router = network.lan_gateway;
+        let by_router = network
+            .bridge_index
+            .and_then(|bridge| self.neighbour_mac(bridge, |address| Some(address) == router));
+        let learned = || {
+            let mut macs: Vec<Mac> = self
+                .snapshot
+                .fdb
+                .items()
+                .iter()
+                .filter(|entry| {
+                    entry.port == uplink && !entry.permanent && !entry.own && !entry.mac.is_group()
+                })
+                .map(|entry| entry.mac)
+                .collect();
+            macs.sort_unstable();
+            macs.first().copied()
+        };
+        by_router
+            .or_else(learned)
+            .ok_or_else(|| "the bridge has learned no MAC behind its uplink to send as".to_owned())
+    }
+}
+
+fn tap_of(nic: &Nic) -> Result<Device, String> {
+    match (&nic.tap, nic.tap_index) {
+        (Some(name), Some(index)) => Ok(Device { index, name: name.clone() }),
+        (Some(name), None) => Err(format!("{name} does not exist")),
+        (None, _) => Err(format!("{} has no tap", nic.label())),
+    }
 }

@@ -1,12 +1,35 @@
 //! The report.
 
+use std::net::IpAddr;
+
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::wire::Observation;
-use kvmnet_reports::{Host, Network, Nic, Report, SCHEMA, Severity, Source, SourceStatus, Summary, Verdict};
+use kvmnet_reports::{
+    Cell, CellVerdict, Finding, Host, Network, Nic, Observed, Report, SCHEMA, Severity, Source, SourceStatus,
+    Summary, Verdict, ZoneKind,
+};
 
 use super::Plan;
+use super::findings::{Case, findings};
+use super::judge::{Judgement, Oddity, judge};
+use crate::checks::Scene;
 use crate::engine::Fate;
-use crate::model::{Claim, Topology};
+use crate::model::{Claim, Topology, Traffic, Zone};
+
+/// Sources without which a verdict may be wrong. The others (managers, configuration files, multicast
+/// groups, …) only better the explanation, or make the cells that depend on them unknown by themselves.
+const NEEDED: &[&str] = &[
+    "links",
+    "addresses",
+    "routes",
+    "rules",
+    "fdb",
+    "nf-tables",
+    "xtables-legacy",
+    "sysctls",
+    "traffic-control",
+    "libvirt",
+];
 
 /// What follows from intent, proof and wire. `observations` are those of the plan's attempts, in their
 /// order; findings below `fail_on` do not make the verdict [`Verdict::Gaps`].
@@ -19,17 +42,122 @@ pub fn report(
     observations: &[Observation],
     fail_on: Severity,
 ) -> Report {
-    let _ = (claims, fates, plan, observations, fail_on);
+    let mut judgements: Vec<Judgement> = claims
+        .iter()
+        .zip(fates)
+        .zip(&plan.trials)
+        .map(|((claim, fate), trial)| judge(snapshot, topology, claim, fate, trial, plan, observations))
+        .collect();
+    forgive_choosy_targets(claims, &mut judgements);
+    let matrix: Vec<Cell> = claims
+        .iter()
+        .zip(fates)
+        .zip(&judgements)
+        .map(|((claim, fate), judgement)| cell(topology, claim, fate, judgement))
+        .collect();
+    let scene = Scene { snapshot, topology };
+    let findings =
+        findings(Case { scene, claims, fates, plan, observations, judgements: &judgements, cells: &matrix });
+    let sources = sources(snapshot);
+    let summary = summary(&matrix, &findings, &sources, fail_on);
     Report {
         schema: SCHEMA.to_owned(),
         host: host(snapshot),
-        sources: sources(snapshot),
+        sources,
         networks: networks(topology),
         nics: nics(topology),
-        matrix: Vec::new(),
-        findings: Vec::new(),
-        summary: Summary { ok: 0, gaps: 0, unknown: 0, verdict: Verdict::Incomplete },
+        matrix,
+        findings,
+        summary,
     }
+}
+
+/// A target that answers one kind of traffic proves the path for the others: that it ignores those is
+/// its own affair.
+fn forgive_choosy_targets(claims: &[Claim], judgements: &mut [Judgement]) {
+    let answered: Vec<&Claim> = claims
+        .iter()
+        .zip(judgements.iter())
+        .filter(|(_, judgement)| {
+            judgement.observed == Observed::Reply && judgement.verdict == CellVerdict::Ok
+        })
+        .map(|(claim, _)| claim)
+        .collect();
+    for (claim, judgement) in claims.iter().zip(judgements.iter_mut()) {
+        let same_path = |other: &&Claim| {
+            (other.from, other.to, other.destination) == (claim.from, claim.to, claim.destination)
+                && other.traffic != claim.traffic
+                && other.traffic != Traffic::Resolve
+        };
+        if judgement.oddity == Some(Oddity::UpstreamSilent)
+            && claim.to == Zone::Internet
+            && let Some(other) = answered.iter().copied().find(same_path)
+        {
+            judgement.verdict = CellVerdict::Ok;
+            judgement.oddity = None;
+            judgement.note =
+                Some(format!("the target does not answer this; {} proves the path", traffic(other)));
+        }
+    }
+}
+
+fn cell(topology: &Topology, claim: &Claim, fate: &Fate, judgement: &Judgement) -> Cell {
+    Cell {
+        from: zone(topology, claim.from, claim.source),
+        to: zone(topology, claim.to, claim.destination),
+        traffic: traffic(claim),
+        expected: claim.expected,
+        predicted: fate.predicted,
+        observed: judgement.observed,
+        verdict: judgement.verdict,
+        note: judgement.note.clone(),
+    }
+}
+
+fn zone(topology: &Topology, zone: Zone, address: Option<IpAddr>) -> kvmnet_reports::Zone {
+    let (kind, vm, network) = match zone {
+        Zone::Nic(at) => {
+            let nic = &topology.nics[at];
+            (ZoneKind::Vm, Some(nic.vm.clone()), topology.network_of(nic))
+        }
+        Zone::Gateway(at) => (ZoneKind::Gateway, None, topology.networks.get(at)),
+        Zone::Host => (ZoneKind::Host, None, None),
+        Zone::Internet => (ZoneKind::Internet, None, None),
+        Zone::Outside => (ZoneKind::Outside, None, None),
+    };
+    kvmnet_reports::Zone {
+        zone: kind,
+        vm,
+        network: network.map(|network| network.name.clone()),
+        address: address.map(|address| address.to_string()),
+    }
+}
+
+fn traffic(claim: &Claim) -> String {
+    match claim.traffic {
+        Traffic::Resolve if claim.ipv6 => "ndp".to_owned(),
+        Traffic::Resolve => "arp".to_owned(),
+        Traffic::Icmp => "icmp".to_owned(),
+        Traffic::Tcp(port) => format!("tcp/{port}"),
+        Traffic::Dhcp => "dhcp".to_owned(),
+        Traffic::Dns => "dns".to_owned(),
+    }
+}
+
+fn summary(matrix: &[Cell], findings: &[Finding], sources: &[Source], fail_on: Severity) -> Summary {
+    let count = |verdict| matrix.iter().filter(|cell| cell.verdict == verdict).count();
+    let missing = sources
+        .iter()
+        .any(|source| source.status == SourceStatus::Missing && NEEDED.contains(&source.name.as_str()));
+    let unknown = count(CellVerdict::Unknown);
+    let verdict = if findings.iter().any(|finding| finding.severity >= fail_on) {
+        Verdict::Gaps
+    } else if unknown > 0 || missing {
+        Verdict::Incomplete
+    } else {
+        Verdict::Verified
+    };
+    Summary { ok: count(CellVerdict::Ok), gaps: count(CellVerdict::Gap), unknown, verdict }
 }
 
 fn host(snapshot: &Snapshot) -> Host {

@@ -1,0 +1,66 @@
+//! A rule or policy on the host's input keeps guests from their gateway, DHCP or DNS server.
+
+use kvmnet_probes::facts::{Family, Hook};
+use kvmnet_reports::Severity;
+
+use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
+use crate::engine::Site;
+use crate::engine::admit::{Flow, Service, admit, family_word};
+use crate::engine::owner::{Owner, owner};
+use crate::model::Zone;
+
+pub(super) const CHECK: Check = Check {
+    id: "input-drop",
+    severity: Severity::Error,
+    category: Category::Firewall,
+    summary: "the host's input rules keep guests from the gateway, DHCP or DNS",
+    explanation: "Guests ask the host itself for addresses and names. libvirt's nftables backend adds no accept \
+                  to the host's input, and the accepts of the iptables backend do not save a packet from another \
+                  table. A firewall that drops what it does not know therefore has to accept DHCP (67/udp), DNS \
+                  (53/udp, 53/tcp) and ICMP from the bridge. firewalld does so in its zone `libvirt`.",
+    needs: &["nf-tables", "xtables-legacy"],
+    basis: "libvirt src/network/network_nftables.c (no input chain); measured with both backends",
+    since: "0.1.0",
+    cause: Some(cause),
+    facts: None,
+};
+
+fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
+    let site = gap.site()?;
+    let Site::Netfilter { family, table, chain, hook: Hook::Input, handle, text, legacy } = site else {
+        return None;
+    };
+    // Bridged frames at the bridge family's input are another matter.
+    if *family == Family::Bridge {
+        return None;
+    }
+    let owner = owner(scene.snapshot, site);
+    let what = if handle.is_some() { format!("stops it: {text}") } else { "drops it by policy".to_owned() };
+    let generation = if *legacy { "legacy table" } else { "table" };
+    let bridge = scene.networks_of(gap.claim).find_map(|zone| zone.bridge.as_ref())?.as_str();
+    let mut commands = admit(scene.snapshot, site, scene.flow(gap)?);
+    if matches!(gap.claim.to, Zone::Gateway(_)) {
+        // Who cuts one of the three usually cuts all.
+        for service in [Service::Dhcp, Service::Dns] {
+            commands.extend(admit(scene.snapshot, site, Flow::ToHost(bridge, service)));
+        }
+    }
+    let lasting = match owner {
+        Owner::Ufw => "to make it last: `ufw allow in on BRIDGE to any port 53` and `… port 67 proto udp`",
+        Owner::Firewalld => "to make it last, run it again with --permanent",
+        Owner::Libvirt | Owner::Docker | Owner::Kubernetes | Owner::Tailscale | Owner::Unknown => {
+            "to make it last, add the same to the configuration that loads this table"
+        }
+    };
+    Some(Diagnosis {
+        key: format!("{legacy} {family:?} {table} {chain} {handle:?}"),
+        subjects: vec!["host".to_owned()],
+        title: format!("chain {chain} keeps guests from the host's services"),
+        cause: format!(
+            "chain {chain} of {generation} {} {table}, written by {owner}, {what}.",
+            family_word(*family)
+        ),
+        evidence: Vec::new(),
+        fix: fix(commands, lasting),
+    })
+}

@@ -1,0 +1,58 @@
+//! A netfilter rule outside the forward and input hooks stops a wanted packet.
+
+use kvmnet_probes::facts::{Family, Hook};
+use kvmnet_reports::Severity;
+
+use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
+use crate::engine::admit::family_word;
+use crate::engine::libvirt::is_libvirts;
+use crate::engine::owner::owner;
+use crate::engine::{Site, quoted};
+
+pub(super) const CHECK: Check = Check {
+    id: "netfilter-drop",
+    severity: Severity::Error,
+    category: Category::Firewall,
+    summary: "a netfilter rule stops a wanted packet",
+    explanation: "A rule or policy drops the packet at a place where neither libvirt nor the usual firewalls \
+                  decide about guests: before routing, on the host's output, after routing, on frames in the \
+                  bridge (ebtables, filters of libvirt's own such as clean-traffic), or on ARP.",
+    needs: &["nf-tables", "xtables-legacy"],
+    basis: "include/linux/netfilter.h, net/netfilter/core.c; measured for bridge and ip families",
+    since: "0.1.0",
+    cause: Some(cause),
+    facts: None,
+};
+
+fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
+    let site = gap.site()?;
+    let Site::Netfilter { family, table, chain, hook, handle, text, legacy } = site else { return None };
+    let elsewhere = *family == Family::Bridge || !matches!(hook, Hook::Input | Hook::Forward);
+    if is_libvirts(table, chain) || !elsewhere {
+        return None;
+    }
+    let family = family_word(*family);
+    let (what, commands) = match handle {
+        Some(handle) if !legacy => (
+            format!("by its rule {text}"),
+            vec![format!("nft delete rule {family} {} {} handle {handle}", quoted(table), quoted(chain))],
+        ),
+        Some(_) => (format!("by its rule {text}"), Vec::new()),
+        None => ("by its policy".to_owned(), Vec::new()),
+    };
+    Some(Diagnosis {
+        key: format!("{legacy} {family} {table} {chain} {handle:?}"),
+        subjects: vec!["host".to_owned()],
+        title: format!("chain {chain} stops wanted packets"),
+        cause: format!(
+            "chain {chain} of table {family} {table}, written by {}, stops the packet {what}.",
+            owner(scene.snapshot, site)
+        ),
+        evidence: Vec::new(),
+        fix: fix(
+            commands,
+            "look first what else the rule is for; a filter of libvirt's own (clean-traffic) is corrected in the \
+             domain's <filterref>",
+        ),
+    })
+}

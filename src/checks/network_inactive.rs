@@ -1,0 +1,81 @@
+//! A libvirt network that VMs belong to is not started.
+
+use kvmnet_reports::Severity;
+
+use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, network};
+use crate::engine::{Site, libvirt, quoted};
+use crate::model::NetworkZone;
+
+pub(super) const CHECK: Check = Check {
+    id: "network-inactive",
+    severity: Severity::Error,
+    category: Category::Libvirt,
+    summary: "a network that VMs belong to is not started",
+    explanation: "Without its network started a VM does not start, and one that runs already is cut off: \
+                  stopping the network took its bridge away. After the network is started again the taps of \
+                  running VMs have to be plugged into the new bridge by hand, or the VMs powered off and on.",
+    needs: &["libvirt"],
+    basis: "measured with libvirt 11.3: net-start leaves the taps of running VMs without a bridge",
+    since: "0.1.0",
+    cause: Some(cause),
+    facts: Some(facts),
+};
+
+fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
+    match gap.site()? {
+        Site::NoMaster { .. }
+        | Site::Link { .. }
+        | Site::NoAddress { .. }
+        | Site::Route { .. }
+        | Site::NoService { .. }
+        | Site::OtherBridge { .. }
+        | Site::Netfilter { .. } => {
+            scene.networks_of(gap.claim).find(|zone| !zone.active).map(|zone| diagnose(scene, zone))
+        }
+        _ => None,
+    }
+}
+
+/// Networks that a running VM needs, or that start with the daemon and yet do not run.
+fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
+    let wanted = |zone: &&NetworkZone| {
+        let listed = scene.snapshot.libvirt.known().and_then(|libvirt| {
+            libvirt.networks.iter().find(|network| zone.in_libvirt && network.name == zone.name)
+        });
+        scene.members(zone).next().is_some() || listed.is_some_and(|network| network.autostart)
+    };
+    let inactive = scene.topology.networks.iter().filter(|zone| !zone.active);
+    inactive.filter(wanted).map(|zone| diagnose(scene, zone)).collect()
+}
+
+fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Diagnosis {
+    let name = quoted(&zone.name);
+    let mut commands = Vec::new();
+    if !zone.is_lan() && !libvirt::chains_exist(scene.snapshot) {
+        commands.push(format!("systemctl restart {}", libvirt::network_service(scene.snapshot)));
+    }
+    commands.push(format!("virsh net-start {name}"));
+    let stranded: Vec<&str> = scene
+        .members(zone)
+        .filter(|nic| nic.bridge.is_none())
+        .filter_map(|nic| nic.tap.as_ref().map(|tap| tap.as_str()))
+        .collect();
+    let bridge = zone.bridge.as_ref().map(|bridge| quoted(bridge.as_str()));
+    if let Some(bridge) = bridge {
+        commands.extend(stranded.iter().map(|tap| format!("ip link set {} master {bridge} up", quoted(tap))));
+    }
+    Diagnosis {
+        key: zone.name.clone(),
+        subjects: vec![network(&zone.name)],
+        title: format!("{}: the network is not started", zone.name),
+        cause: format!("network {} is defined but not started.", zone.name),
+        evidence: vec![fact("libvirt", format!("network {}: inactive", zone.name))],
+        fix: fix(
+            commands,
+            &format!(
+                "if it should start with the host: `virsh net-autostart {name}`. If net-start fails, its error \
+                      says why"
+            ),
+        ),
+    }
+}

@@ -1,0 +1,153 @@
+//! The commands that let wanted traffic past somebody else's netfilter rules.
+
+use kvmnet_probes::facts::{Data, Expr, Family, Hook, Snapshot, Table, Verdict};
+
+use super::owner::{Owner, owner, table_at};
+use super::{Site, quoted};
+
+/// What is to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow<'a> {
+    /// New flows from a bridge to the rest of the world, and the replies to them.
+    FromBridge(&'a str),
+    /// New flows from the rest of the world to a bridge, and the replies to them.
+    ToBridge(&'a str),
+    /// To the host itself: this protocol and port, or all of ICMP.
+    ToHost(&'a str, Service),
+    /// Replies to what the host asked guests on a bridge.
+    RepliesToHost(&'a str),
+}
+
+/// What the host serves on a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// ICMP or ICMPv6.
+    Icmp,
+    /// UDP port 67.
+    Dhcp,
+    /// UDP and TCP port 53.
+    Dns,
+    /// A TCP port.
+    Tcp(u16),
+}
+
+/// The commands that let a flow past the base chain of a netfilter site; none if the site is none.
+pub fn admit(snapshot: &Snapshot, site: &Site, flow: Flow<'_>) -> Vec<String> {
+    let Site::Netfilter { family, table, chain, hook, handle, legacy, .. } = site else { return Vec::new() };
+    if owner(snapshot, site) == Owner::Firewalld {
+        let bridge = quoted(flow.bridge());
+        return vec![format!("firewall-cmd --zone=libvirt --change-interface={bridge}")];
+    }
+    let base = table_at(snapshot, site).and_then(|table| base_chain(table, *hook)).unwrap_or(chain);
+    if *legacy || is_iptables(*family, table, base) {
+        let tool = match (family, legacy) {
+            (Family::Ip6, true) => "ip6tables-legacy",
+            (Family::Ip6, false) => "ip6tables",
+            (_, true) => "iptables-legacy",
+            (_, false) => "iptables",
+        };
+        let docker =
+            handle.is_none() && table_at(snapshot, site).is_some_and(|table| docker_user(table, base));
+        let chain = if docker { "DOCKER-USER" } else { base };
+        let table = if table == "filter" { String::new() } else { format!("-t {} ", quoted(table)) };
+        return flow
+            .iptables(*family == Family::Ip6)
+            .into_iter()
+            .map(|test| format!("{tool} {table}-I {} {test} -j ACCEPT", quoted(chain)))
+            .collect();
+    }
+    let family = family_word(*family);
+    flow.nft()
+        .into_iter()
+        .map(|test| format!("nft insert rule {family} {} {} {test} accept", quoted(table), quoted(base)))
+        .collect()
+}
+
+/// nft's word for a family.
+pub fn family_word(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "inet",
+        Family::Ip => "ip",
+        Family::Arp => "arp",
+        Family::Netdev => "netdev",
+        Family::Bridge => "bridge",
+        Family::Ip6 => "ip6",
+    }
+}
+
+fn base_chain(table: &Table, hook: Hook) -> Option<&String> {
+    let at_hook =
+        |chain: &&kvmnet_probes::facts::Chain| chain.base.as_ref().is_some_and(|base| base.hook == hook);
+    Some(&table.chains.iter().find(at_hook)?.name)
+}
+
+/// The tables and chains that iptables-nft makes are its own: nft would show, but not mend them.
+fn is_iptables(family: Family, table: &str, chain: &str) -> bool {
+    matches!(family, Family::Ip | Family::Ip6)
+        && matches!(table, "filter" | "nat" | "mangle" | "raw" | "security")
+        && matches!(chain, "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING")
+}
+
+/// Docker's chain for the administrator's rules is there and the base chain goes through it.
+fn docker_user(table: &Table, base: &str) -> bool {
+    let jumps = |expr: &Expr| matches!(expr, Expr::Immediate { data: Data::Verdict(Verdict::Jump { chain }), .. } if chain == "DOCKER-USER");
+    let exists = table.chains.iter().any(|chain| chain.name == "DOCKER-USER");
+    let reached = table
+        .chains
+        .iter()
+        .filter(|chain| chain.name == base)
+        .flat_map(|chain| &chain.rules)
+        .any(|rule| rule.exprs.iter().any(jumps));
+    exists && reached
+}
+
+impl<'a> Flow<'a> {
+    fn bridge(self) -> &'a str {
+        match self {
+            Self::FromBridge(bridge)
+            | Self::ToBridge(bridge)
+            | Self::ToHost(bridge, _)
+            | Self::RepliesToHost(bridge) => bridge,
+        }
+    }
+
+    fn iptables(self, ipv6: bool) -> Vec<String> {
+        let bridge = quoted(self.bridge());
+        let replies = "-m conntrack --ctstate RELATED,ESTABLISHED";
+        match self {
+            Self::FromBridge(_) => vec![format!("-i {bridge}"), format!("-o {bridge} {replies}")],
+            Self::ToBridge(_) => vec![format!("-o {bridge}"), format!("-i {bridge} {replies}")],
+            Self::RepliesToHost(_) => vec![format!("-i {bridge} {replies}")],
+            Self::ToHost(_, Service::Icmp) if ipv6 => vec![format!("-i {bridge} -p ipv6-icmp")],
+            Self::ToHost(_, Service::Icmp) => vec![format!("-i {bridge} -p icmp")],
+            Self::ToHost(_, Service::Dhcp) => vec![format!("-i {bridge} -p udp --dport 67")],
+            Self::ToHost(_, Service::Dns) => {
+                vec![format!("-i {bridge} -p udp --dport 53"), format!("-i {bridge} -p tcp --dport 53")]
+            }
+            Self::ToHost(_, Service::Tcp(port)) => vec![format!("-i {bridge} -p tcp --dport {port}")],
+        }
+    }
+
+    fn nft(self) -> Vec<String> {
+        let bridge = quoted(self.bridge());
+        let replies = "ct state established,related";
+        match self {
+            Self::FromBridge(_) => {
+                vec![format!("iifname {bridge}"), format!("oifname {bridge} {replies}")]
+            }
+            Self::ToBridge(_) => vec![format!("oifname {bridge}"), format!("iifname {bridge} {replies}")],
+            Self::RepliesToHost(_) => vec![format!("iifname {bridge} {replies}")],
+            Self::ToHost(_, Service::Icmp) => {
+                // One rule per family: a set in braces would need quoting in the shell.
+                ["icmp", "ipv6-icmp"]
+                    .map(|protocol| format!("iifname {bridge} meta l4proto {protocol}"))
+                    .to_vec()
+            }
+            Self::ToHost(_, Service::Dhcp) => vec![format!("iifname {bridge} udp dport 67")],
+            Self::ToHost(_, Service::Dns) => {
+                vec![format!("iifname {bridge} udp dport 53"), format!("iifname {bridge} tcp dport 53")]
+            }
+            Self::ToHost(_, Service::Tcp(port)) => vec![format!("iifname {bridge} tcp dport {port}")],
+        }
+    }
+}

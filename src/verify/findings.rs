@@ -1,0 +1,237 @@
+//! The findings: each broken claim's causes, joined so that one cause is one finding.
+
+use std::collections::BTreeMap;
+
+use kvmnet_probes::wire::Observation;
+use kvmnet_reports::{Cell, CellVerdict, Evidence, Expected, Finding, Severity, ZoneKind};
+
+use super::judge::{Judgement, Oddity, way};
+use super::symptom::symptom;
+use super::{Plan, Trial};
+use crate::checks::{Check, Diagnosis, Gap, Scene, explain, hazards, upstream_silent, wire_disagrees};
+use crate::engine::{Fate, Site, Step};
+use crate::model::{Claim, Zone};
+
+/// How many examples of one kind of evidence a finding shows.
+const EXAMPLES: usize = 3;
+
+/// Everything that the findings are made from, item by item in the claims' order.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) scene: Scene<'a>,
+    pub(super) claims: &'a [Claim],
+    pub(super) fates: &'a [Fate],
+    pub(super) plan: &'a Plan,
+    pub(super) observations: &'a [Observation],
+    pub(super) judgements: &'a [Judgement],
+    pub(super) cells: &'a [Cell],
+}
+
+/// A finding that is being put together.
+struct Draft {
+    check: &'static Check,
+    diagnosis: Diagnosis,
+    breaks: Vec<usize>,
+    evidence: Vec<Evidence>,
+}
+
+/// The drafts by check and key.
+#[derive(Default)]
+struct Drafts(BTreeMap<(&'static str, String), Draft>);
+
+impl Drafts {
+    /// The draft for a diagnosis. Another one with the same key adds its subjects, commands and evidence.
+    fn of(&mut self, (check, diagnosis): (&'static Check, Diagnosis)) -> &mut Draft {
+        let entry = self.0.entry((check.id, diagnosis.key.clone()));
+        entry
+            .and_modify(|draft| {
+                let known = &mut draft.diagnosis;
+                extend(&mut known.subjects, &diagnosis.subjects);
+                extend(&mut known.fix.commands, &diagnosis.fix.commands);
+                extend(&mut known.evidence, &diagnosis.evidence);
+            })
+            .or_insert_with(|| Draft { check, diagnosis, breaks: Vec::new(), evidence: Vec::new() })
+    }
+}
+
+fn extend<T: PartialEq + Clone>(known: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !known.contains(item) {
+            known.push(item.clone());
+        }
+    }
+}
+
+/// Every finding, the worst first.
+pub(super) fn findings(case: Case<'_>) -> Vec<Finding> {
+    let mut drafts = Drafts::default();
+    for at in 0..case.cells.len() {
+        if case.cells[at].verdict == CellVerdict::Gap {
+            causes(case, at, &mut drafts);
+        } else if let Some(oddity) = case.judgements[at].oddity {
+            odd(case, at, oddity, &mut drafts);
+        }
+    }
+    for diagnosis in hazards(&case.scene) {
+        drafts.of(diagnosis);
+    }
+    let mut findings: Vec<Finding> = drafts.0.into_values().map(|draft| finish(case, draft)).collect();
+    findings.sort_by(|a, b| {
+        let order = |finding: &Finding| {
+            (std::cmp::Reverse(finding.severity), std::cmp::Reverse(finding.breaks.len()), finding.id.clone())
+        };
+        order(a).cmp(&order(b)).then_with(|| a.title.cmp(&b.title))
+    });
+    findings
+}
+
+/// Adds a broken cell to the findings of all its causes.
+fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
+    let (claim, fate) = (&case.claims[at], &case.fates[at]);
+    let steps: Vec<&Step> = match claim.expected {
+        Expected::Allow => independent(fate),
+        Expected::Deny => Vec::new(),
+    };
+    if steps.is_empty() && claim.expected == Expected::Allow || case.judgements[at].oddity.is_some() {
+        let draft = drafts.of(wire_disagrees(claim.expected == Expected::Deny));
+        draft.add(case, at, None);
+        return;
+    }
+    if steps.is_empty() {
+        drafts.of(explain(&case.scene, &Gap { claim, step: None })).add(case, at, None);
+    }
+    for step in steps {
+        drafts.of(explain(&case.scene, &Gap { claim, step: Some(step) })).add(case, at, Some(step));
+    }
+}
+
+/// The blockers that are no mere consequence of an earlier one: where the link itself is broken, the
+/// kernel takes its routes away, and nobody is there who could serve.
+fn independent(fate: &Fate) -> Vec<&Step> {
+    let mut kept: Vec<&Step> = Vec::new();
+    for step in fate.blockers() {
+        let follows = kept.iter().any(|earlier| is_consequence(&step.site, &earlier.site));
+        if !follows {
+            kept.push(step);
+        }
+    }
+    kept
+}
+
+fn is_consequence(site: &Site, of: &Site) -> bool {
+    let broken_link = matches!(
+        of,
+        Site::NoTap { .. }
+            | Site::Link { .. }
+            | Site::NoMaster { .. }
+            | Site::OtherBridge { .. }
+            | Site::BridgePort { .. }
+            | Site::NoAddress { .. }
+    );
+    match site {
+        Site::NoTap { .. }
+        | Site::Link { .. }
+        | Site::NoMaster { .. }
+        | Site::OtherBridge { .. }
+        | Site::BridgePort { .. }
+        | Site::Fdb { .. }
+        | Site::Neighbour { .. }
+        | Site::NoAddress { .. }
+        | Site::NoService { .. } => broken_link && site != of,
+        Site::Route { .. } | Site::Rule { .. } => broken_link || matches!(of, Site::Route { .. }),
+        Site::Sysctl { .. } | Site::Netfilter { .. } | Site::NoNat { .. } => {
+            // Beyond a missing route there is no device to leave by: what follows is guesswork.
+            matches!(of, Site::Route { .. } | Site::OtherBridge { .. })
+        }
+        Site::Opaque { .. } | Site::MissingFact { .. } => false,
+    }
+}
+
+/// Adds a cell that is not broken but odd.
+fn odd(case: Case<'_>, at: usize, oddity: Oddity, drafts: &mut Drafts) {
+    let claim = &case.claims[at];
+    let diagnosis = match oddity {
+        Oddity::Disagreement => wire_disagrees(true),
+        Oddity::UpstreamSilent => {
+            let target = claim.destination.map_or_else(|| "the destination".to_owned(), |to| to.to_string());
+            match claim.to {
+                Zone::Internet => upstream_silent(&target),
+                Zone::Gateway(_) | Zone::Host | Zone::Outside => {
+                    upstream_silent(&format!("the LAN's router {target}"))
+                }
+                Zone::Nic(nic) => upstream_silent(&case.scene.topology.nics[nic].label()),
+            }
+        }
+    };
+    drafts.of(diagnosis).add(case, at, None);
+}
+
+impl Draft {
+    fn add(&mut self, case: Case<'_>, at: usize, step: Option<&Step>) {
+        if self.breaks.last() != Some(&at) {
+            self.breaks.push(at);
+        }
+        let what = title(&case.cells[at]);
+        if let Some(step) = step {
+            let way = if step.reply { "the reply to " } else { "" };
+            let words = step.text.split_whitespace().collect::<Vec<_>>().join(" ");
+            self.show("proof", format!("{way}{what}: {words}"));
+        }
+        if let Trial::Attempt(attempt) = case.plan.trials[at]
+            && let (Some(attempt), Some(observation)) =
+                (case.plan.attempts.get(attempt), case.observations.get(attempt))
+        {
+            self.show("wire", format!("{what}: {}", way(attempt, observation)));
+        }
+    }
+
+    fn show(&mut self, source: &str, text: String) {
+        let shown = self.evidence.iter().filter(|evidence| evidence.source == source).count();
+        let evidence = Evidence { source: source.to_owned(), text };
+        if shown < EXAMPLES && !self.evidence.contains(&evidence) {
+            self.evidence.push(evidence);
+        }
+    }
+}
+
+/// `web1 → 1.1.1.1 icmp`.
+fn title(cell: &Cell) -> String {
+    let name = |zone: &kvmnet_reports::Zone| match zone.zone {
+        ZoneKind::Vm => zone.vm.clone().unwrap_or_default(),
+        ZoneKind::Gateway => zone.address.clone().unwrap_or_else(|| "gateway".to_owned()),
+        ZoneKind::Host => "host".to_owned(),
+        ZoneKind::Internet | ZoneKind::Outside => {
+            zone.address.clone().unwrap_or_else(|| "outside".to_owned())
+        }
+    };
+    format!("{} → {} {}", name(&cell.from), name(&cell.to), cell.traffic)
+}
+
+fn finish(case: Case<'_>, draft: Draft) -> Finding {
+    let Draft { check, diagnosis, breaks, evidence } = draft;
+    let cells: Vec<&Cell> = breaks.iter().map(|&at| &case.cells[at]).collect();
+    let broken: Vec<&Cell> = cells.iter().copied().filter(|cell| cell.verdict == CellVerdict::Gap).collect();
+    let members = |network: &str| {
+        let zone = case.scene.topology.networks.iter().find(|zone| zone.name == network);
+        zone.map_or(0, |zone| {
+            let mut vms: Vec<&str> = case.scene.members(zone).map(|nic| nic.vm.as_str()).collect();
+            vms.dedup();
+            vms.len()
+        })
+    };
+    let mut subjects = diagnosis.subjects;
+    let vms = cells.iter().flat_map(|cell| [&cell.from, &cell.to]).filter_map(|zone| zone.vm.as_deref());
+    let mut vms: Vec<String> = vms.map(|vm| format!("vm:{vm}")).collect();
+    vms.sort_unstable();
+    extend(&mut subjects, &vms);
+    Finding {
+        id: check.id.to_owned(),
+        severity: if broken.is_empty() { check.severity } else { Severity::Error },
+        title: symptom(&broken, members).unwrap_or(diagnosis.title),
+        subjects,
+        cause: diagnosis.cause,
+        evidence: diagnosis.evidence.into_iter().chain(evidence).collect(),
+        breaks,
+        fix: diagnosis.fix,
+    }
+}

@@ -1,0 +1,273 @@
+//! Intent, proof and wire of one claim, and what follows from them.
+
+use std::net::IpAddr;
+
+use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender, Sighting};
+use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted};
+
+use super::{Plan, Trial};
+use crate::engine::Fate;
+use crate::model::{Claim, Topology, Traffic, Zone};
+
+/// What follows for one claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Judgement {
+    pub(super) observed: Observed,
+    pub(super) verdict: CellVerdict,
+    pub(super) note: Option<String>,
+    /// What the wire showed that the proof does not explain.
+    pub(super) oddity: Option<Oddity>,
+}
+
+/// Where proof and wire part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Oddity {
+    /// The wire shows the opposite of what the facts say.
+    Disagreement,
+    /// The packet left the host and nobody answered.
+    UpstreamSilent,
+}
+
+/// What the wire showed, in the words that decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    /// Nothing was sent, as planned: the prediction decides alone.
+    Unplanned(String),
+    /// It could not be sent.
+    Failed(String),
+    Answered,
+    /// Nobody answered, but it came out where it should.
+    Arrived,
+    /// It came out with a source that should have been rewritten.
+    ArrivedUntranslated(IpAddr),
+    /// Refused by an address of this host.
+    RefusedHere(String),
+    /// Refused by somebody behind the host.
+    RefusedBeyond(String),
+    /// It never came out where it should.
+    Lost,
+    /// Nobody answered where the host itself should have.
+    Unanswered,
+    /// Somebody else answered.
+    Stranger(String),
+}
+
+pub(super) fn judge(
+    snapshot: &Snapshot,
+    topology: &Topology,
+    claim: &Claim,
+    fate: &Fate,
+    trial: &Trial,
+    plan: &Plan,
+    observations: &[Observation],
+) -> Judgement {
+    let seen = match trial {
+        Trial::None(reason) => Seen::Unplanned(reason.clone()),
+        Trial::Attempt(at) => match (plan.attempts.get(*at), observations.get(*at)) {
+            (Some(attempt), Some(observation)) => see(snapshot, topology, claim, attempt, observation),
+            _ => Seen::Failed("the attempt was not made".to_owned()),
+        },
+    };
+    match claim.expected {
+        Expected::Allow => allow(claim, fate, seen),
+        Expected::Deny => deny(fate, seen),
+    }
+}
+
+fn see(
+    snapshot: &Snapshot,
+    topology: &Topology,
+    claim: &Claim,
+    attempt: &Attempt,
+    observation: &Observation,
+) -> Seen {
+    let arrival = attempt.arrival.as_ref().and_then(|arrival| {
+        let here =
+            |sighting: &&Sighting| !sighting.answer && sighting.outgoing && sighting.device == *arrival;
+        observation.sightings.iter().find(here)
+    });
+    match &observation.outcome {
+        Outcome::NotTried { reason } => Seen::Failed(reason.clone()),
+        Outcome::Answered { answer: Answer::Offer { server, .. }, .. }
+            if !serves(topology, claim, *server) =>
+        {
+            Seen::Stranger(format!("a DHCP server of another network, {server}, made an offer"))
+        }
+        Outcome::Answered { .. } => Seen::Answered,
+        Outcome::Refused { by, error } => {
+            let own = snapshot.addresses.items().iter().any(|address| address.net.addr() == *by);
+            let words = format!("refused by {by}: {error}");
+            if own { Seen::RefusedHere(words) } else { Seen::RefusedBeyond(words) }
+        }
+        Outcome::Silent => match arrival {
+            Some(sighting) => match untranslated(topology, claim, sighting) {
+                Some(source) => Seen::ArrivedUntranslated(source),
+                None => Seen::Arrived,
+            },
+            None if attempt.arrival.is_some() => Seen::Lost,
+            None => Seen::Unanswered,
+        },
+    }
+}
+
+/// The server is the gateway that the claim is about.
+fn serves(topology: &Topology, claim: &Claim, server: std::net::Ipv4Addr) -> bool {
+    match claim.to {
+        Zone::Gateway(at) => {
+            topology.networks[at].gateways.iter().any(|net| net.addr() == IpAddr::V4(server))
+        }
+        Zone::Nic(_) | Zone::Host | Zone::Internet | Zone::Outside => true,
+    }
+}
+
+/// The guest's own source on a packet that left a network whose sources are rewritten.
+fn untranslated(topology: &Topology, claim: &Claim, sighting: &Sighting) -> Option<IpAddr> {
+    let Zone::Nic(at) = claim.from else { return None };
+    let network = topology.network_of(&topology.nics[at])?;
+    let private = claim.source.filter(|_| network.translates(claim.ipv6))?;
+    (sighting.source == Some(private)).then_some(private)
+}
+
+fn allow(claim: &Claim, fate: &Fate, seen: Seen) -> Judgement {
+    let proof = fate.predicted;
+    match seen {
+        Seen::Unplanned(reason) => Judgement {
+            observed: Observed::NotTried,
+            verdict: by_proof(proof, Expected::Allow),
+            note: Some(join(unknown_of(fate), &reason)),
+            oddity: None,
+        },
+        Seen::Failed(reason) => Judgement {
+            observed: Observed::NotTried,
+            verdict: match by_proof(proof, Expected::Allow) {
+                CellVerdict::Ok | CellVerdict::Unknown => CellVerdict::Unknown,
+                CellVerdict::Gap => CellVerdict::Gap,
+            },
+            note: Some(format!("could not be tried: {reason}")),
+            oddity: None,
+        },
+        Seen::Answered => passed(proof, None),
+        // The host delivered it; whether a guest answers is the guest's own affair.
+        Seen::Arrived if matches!(claim.to, Zone::Nic(_)) && claim.traffic != Traffic::Resolve => {
+            passed(proof, Some("delivered to the tap; the guest does not answer".to_owned()))
+        }
+        // A question for the MAC of whoever is there: that it left is all that is asked.
+        Seen::Arrived if matches!(claim.to, Zone::Gateway(_)) && claim.destination.is_none() => {
+            passed(proof, Some("left by the uplink; the LAN's router is not known to the host".to_owned()))
+        }
+        Seen::Arrived => silent(proof, "left the host's side; nobody answered".to_owned()),
+        Seen::RefusedBeyond(words) => silent(proof, words),
+        Seen::ArrivedUntranslated(source) => {
+            stopped(proof, Some(format!("left with the source {source}: no answer can find its way back")))
+        }
+        Seen::RefusedHere(words) | Seen::Stranger(words) => stopped(proof, Some(words)),
+        Seen::Lost => stopped(proof, Some("never came out where it should".to_owned())),
+        Seen::Unanswered => stopped(proof, Some("nobody answered".to_owned())),
+    }
+}
+
+/// An answer is a fact: the claim holds, whatever the proof says.
+fn passed(proof: Predicted, note: Option<String>) -> Judgement {
+    let contradicts = proof == Predicted::Deny;
+    let oddity = contradicts.then_some(Oddity::Disagreement);
+    Judgement { observed: Observed::Reply, verdict: CellVerdict::Ok, note, oddity }
+}
+
+/// The host did its share and nobody answered beyond it.
+fn silent(proof: Predicted, note: String) -> Judgement {
+    let (verdict, oddity) = match proof {
+        Predicted::Deny | Predicted::Partial => (CellVerdict::Gap, None),
+        Predicted::Allow | Predicted::Unknown => (CellVerdict::Unknown, Some(Oddity::UpstreamSilent)),
+    };
+    Judgement { observed: Observed::NoReply, verdict, note: Some(note), oddity }
+}
+
+/// The host lost or refused it.
+fn stopped(proof: Predicted, note: Option<String>) -> Judgement {
+    let (verdict, oddity) = match proof {
+        Predicted::Deny | Predicted::Partial => (CellVerdict::Gap, None),
+        Predicted::Allow => (CellVerdict::Gap, Some(Oddity::Disagreement)),
+        Predicted::Unknown => (CellVerdict::Unknown, None),
+    };
+    Judgement { observed: Observed::NoReply, verdict, note, oddity }
+}
+
+fn deny(fate: &Fate, seen: Seen) -> Judgement {
+    let proof = fate.predicted;
+    let by_proof = by_proof(proof, Expected::Deny);
+    let (observed, note) = match seen {
+        Seen::Answered | Seen::Arrived | Seen::ArrivedUntranslated(_) => {
+            let contradicts = proof == Predicted::Deny;
+            return Judgement {
+                observed: Observed::Reply,
+                verdict: CellVerdict::Gap,
+                note: Some("seen to arrive".to_owned()),
+                oddity: contradicts.then_some(Oddity::Disagreement),
+            };
+        }
+        Seen::Unplanned(reason) => (Observed::NotTried, Some(reason)),
+        Seen::Failed(reason) => (Observed::NotTried, Some(format!("could not be tried: {reason}"))),
+        Seen::RefusedHere(words) | Seen::RefusedBeyond(words) | Seen::Stranger(words) => {
+            (Observed::NoReply, Some(words))
+        }
+        Seen::Lost | Seen::Unanswered => (Observed::NoReply, None),
+    };
+    let note = match by_proof {
+        CellVerdict::Unknown => Some(join(unknown_of(fate), note.as_deref().unwrap_or_default())),
+        CellVerdict::Ok | CellVerdict::Gap => note,
+    };
+    Judgement { observed, verdict: by_proof, note, oddity: None }
+}
+
+fn by_proof(proof: Predicted, expected: Expected) -> CellVerdict {
+    match (proof, expected) {
+        (Predicted::Allow, Expected::Allow) | (Predicted::Deny, Expected::Deny) => CellVerdict::Ok,
+        (Predicted::Allow | Predicted::Partial, Expected::Deny)
+        | (Predicted::Deny | Predicted::Partial, Expected::Allow) => CellVerdict::Gap,
+        (Predicted::Unknown, _) => CellVerdict::Unknown,
+    }
+}
+
+/// What the proof stumbled over.
+fn unknown_of(fate: &Fate) -> Option<String> {
+    fate.unknowns().next().map(|step| step.text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn join(first: Option<String>, second: &str) -> String {
+    match first {
+        Some(first) if second.is_empty() => first,
+        Some(first) => format!("{first}; {second}"),
+        None => second.to_owned(),
+    }
+}
+
+/// The way of a packet in words: where it was seen, in order, and where it was not.
+pub(super) fn way(attempt: &Attempt, observation: &Observation) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let sender = match &attempt.sender {
+        Sender::AsVm { tap, .. } => format!("sent at {}", tap.name),
+        Sender::AsHost { device, .. } => format!("sent from {}", device.name),
+        Sender::AsOutside { uplink, .. } => format!("sent at {}", uplink.name),
+    };
+    words.push(sender);
+    for device in &attempt.watch {
+        let seen =
+            observation.sightings.iter().find(|sighting| sighting.device == *device && !sighting.answer);
+        words.push(match seen {
+            Some(Sighting { outgoing: true, source: Some(source), .. }) => {
+                format!("left by {} from {source}", device.name)
+            }
+            Some(Sighting { outgoing: true, .. }) => format!("left by {}", device.name),
+            Some(_) => format!("came up at {}", device.name),
+            None => format!("never seen at {}", device.name),
+        });
+    }
+    words.push(match &observation.outcome {
+        Outcome::Answered { .. } => "answered".to_owned(),
+        Outcome::Refused { by, error } => format!("refused by {by}: {error}"),
+        Outcome::Silent => "no answer".to_owned(),
+        Outcome::NotTried { reason } => format!("not sent: {reason}"),
+    });
+    words.join(", ")
+}
