@@ -79,3 +79,70 @@ fn entry_info(bridge: IfIndex, bytes: &[u8]) -> Result<MdbEntry, Malformed> {
         permanent: *state == MDB_PERMANENT,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::netlink::{mutations, put};
+    use super::*;
+
+    /// `struct br_mdb_entry` for port 3 in VLAN 10.
+    fn info(state: u8, address: [u8; 16], protocol: u16) -> Vec<u8> {
+        let mut info = 3_u32.to_ne_bytes().to_vec();
+        info.extend([state, 0]);
+        info.extend(10_u16.to_ne_bytes());
+        info.extend(address);
+        info.extend(protocol.to_be_bytes());
+        info.extend([0, 0]);
+        info
+    }
+
+    /// A dump's message: bridge 2 with one group for each entry.
+    fn message(infos: &[Vec<u8>]) -> Vec<u8> {
+        let mut groups = Vec::new();
+        for info in infos {
+            let mut entry = Vec::new();
+            put(&mut entry, MDBA_MDB_ENTRY_INFO, info);
+            put(&mut groups, MDBA_MDB_ENTRY, &entry);
+        }
+        let mut message = vec![AF_BRIDGE, 0, 0, 0];
+        message.extend(2_u32.to_ne_bytes());
+        put(&mut message, MDBA_MDB, &groups);
+        message
+    }
+
+    fn address(bytes: &[u8]) -> [u8; 16] {
+        let mut address = [0; 16];
+        address[..bytes.len()].copy_from_slice(bytes);
+        address
+    }
+
+    #[test]
+    fn groups_are_known_by_family() {
+        let ipv6 = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfb];
+        let entries = one(&message(&[
+            info(1, address(&[239, 1, 1, 1]), 0x0800),
+            info(0, ipv6, 0x86dd),
+            info(0, address(&[1, 0, 0x5e, 0, 0, 1]), 0),
+        ]))
+        .unwrap();
+        let groups: Vec<_> = entries.iter().map(|entry| (entry.group, entry.permanent)).collect();
+        let expected =
+            [(Some("239.1.1.1".parse().unwrap()), true), (Some("ff02::fb".parse().unwrap()), false), (None, false)];
+        assert_eq!(groups, expected);
+        for entry in &entries {
+            assert_eq!(
+                (entry.bridge, entry.port, entry.vlan),
+                (IfIndex(2), IfIndex(3), Some(VlanId(10)))
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_family_is_malformed_and_no_bytes_make_it_panic() {
+        let message = message(&[info(0, address(&[]), 0x1234)]);
+        assert_eq!(one(&message), Err(Malformed::Field { field: "group's protocol", value: 0x1234 }));
+        for bytes in mutations(&message) {
+            let _ = one(&bytes);
+        }
+    }
+}

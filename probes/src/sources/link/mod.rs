@@ -3,6 +3,8 @@
 mod decode;
 mod kind;
 mod port;
+#[cfg(test)]
+mod tests;
 mod vlan;
 
 use std::collections::BTreeMap;

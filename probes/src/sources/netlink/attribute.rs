@@ -146,6 +146,20 @@ pub(crate) fn put_u32(request: &mut Vec<u8>, kind: u16, value: u32) {
     put(request, kind, &value.to_ne_bytes());
 }
 
+/// A message cut at every length, and with each byte replaced by those that most likely break it.
+#[cfg(test)]
+pub(crate) fn mutations(message: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let cuts = (0..message.len()).map(|length| message[..length].to_vec());
+    let changes = (0..message.len()).flat_map(move |at| {
+        [0, 1, 3, 4, 5, 0x7f, 0xff].map(|byte| {
+            let mut message = message.to_vec();
+            message[at] = byte;
+            message
+        })
+    });
+    cuts.chain(changes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

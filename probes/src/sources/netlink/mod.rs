@@ -8,5 +8,7 @@
 mod attribute;
 mod dump;
 
+#[cfg(test)]
+pub(crate) use attribute::mutations;
 pub(crate) use attribute::{Attribute, Malformed, attributes, body, put, put_u32};
 pub(crate) use dump::{Dump, NetlinkError, Socket, decode, decode_any};

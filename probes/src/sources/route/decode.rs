@@ -170,3 +170,67 @@ fn multipath(mut bytes: &[u8], beyond: &mut dyn FnMut(String)) -> Result<Vec<Nex
     }
     Ok(next_hops)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::AF_INET;
+    use crate::sources::netlink::{mutations, put, put_u32};
+
+    /// A route to 10.0.0.0/8 of the given kind in table main.
+    fn message(kind: u8, flag_bits: u32) -> Vec<u8> {
+        let mut message = vec![AF_INET, 8, 0, 0, 254, 3, 0, kind];
+        message.extend(flag_bits.to_ne_bytes());
+        put(&mut message, libc::RTA_DST, &[10, 0, 0, 0]);
+        message
+    }
+
+    fn decode(message: &[u8]) -> (Option<Route>, Vec<String>) {
+        let mut beyond = Vec::new();
+        let route = route(AF_INET, message, &mut |what| beyond.push(what)).unwrap();
+        (route, beyond)
+    }
+
+    #[test]
+    fn what_a_route_cannot_hold_is_told() {
+        let mut message = message(libc::RTN_UNICAST, 0);
+        put(&mut message, libc::RTA_ENCAP_TYPE, &2_u16.to_ne_bytes());
+        put(&mut message, libc::RTA_ENCAP, &[]);
+        put_u32(&mut message, 99, 0);
+        put_u32(&mut message, libc::RTA_FLOW, 1);
+        let (route, beyond) = decode(&message);
+        assert_eq!(route.unwrap().destination, "10.0.0.0/8".parse().unwrap());
+        assert_eq!(beyond, ["encapsulation ip", "attribute 99"]);
+    }
+
+    #[test]
+    fn a_cached_exception_and_another_family_are_no_routes() {
+        assert_eq!(decode(&message(libc::RTN_UNICAST, RTM_F_CLONED)), (None, vec![]));
+        let message = message(libc::RTN_UNICAST, 0);
+        assert_eq!(super::route(AF_INET6, &message, &mut |_| ()), Ok(None));
+    }
+
+    #[test]
+    fn a_kind_that_drops_goes_nowhere_and_an_unknown_kind_is_kept() {
+        for (kind, expected, hops) in
+            [(libc::RTN_PROHIBIT, RouteKind::Prohibit, 0), (42, RouteKind::Unknown(42), 1)]
+        {
+            let mut message = message(kind, 0);
+            put_u32(&mut message, libc::RTA_OIF, 1);
+            let route = decode(&message).0.unwrap();
+            assert_eq!((route.kind, route.next_hops.len()), (expected, hops));
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_hang() {
+        let mut hops = vec![16, 0, 0, 1, 2, 0, 0, 0];
+        put(&mut hops, libc::RTA_GATEWAY, &[10, 0, 0, 1]);
+        let mut message = message(libc::RTN_UNICAST, 0);
+        put(&mut message, libc::RTA_MULTIPATH, &[hops.clone(), hops].concat());
+        assert_eq!(decode(&message).0.unwrap().next_hops.len(), 2);
+        for bytes in mutations(&message) {
+            let _ = super::route(AF_INET, &bytes, &mut |_| ());
+        }
+    }
+}

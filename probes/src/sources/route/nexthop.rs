@@ -102,3 +102,31 @@ fn member(bytes: &[u8]) -> (u32, u16) {
     let [i0, i1, i2, i3, low, high, _, _] = array;
     (u32::from_ne_bytes([i0, i1, i2, i3]), u16::from_le_bytes([low, high]).saturating_add(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::netlink::{mutations, put, put_u32};
+
+    #[test]
+    fn an_encapsulating_object_is_not_taken_for_a_plain_hop() {
+        let mut message = vec![0; 8];
+        put_u32(&mut message, nha::ID, 4);
+        put_u32(&mut message, nha::OIF, 2);
+        put(&mut message, nha::ENCAP_TYPE, &[2, 0]);
+        assert_eq!(one(&message), Ok((4, Object::Other)));
+    }
+
+    #[test]
+    fn weights_above_256_have_a_high_byte() {
+        let mut group = 7_u32.to_ne_bytes().to_vec();
+        group.extend([0x2b, 0x01, 0, 0]);
+        let mut message = vec![0; 8];
+        put_u32(&mut message, nha::ID, 9);
+        put(&mut message, nha::GROUP, &group);
+        assert_eq!(one(&message), Ok((9, Object::Group(vec![(7, 300)]))));
+        for bytes in mutations(&message) {
+            let _ = one(&bytes);
+        }
+    }
+}

@@ -59,3 +59,72 @@ pub(super) fn hook(device: IfIndex, parent: &str, message: &[u8]) -> Result<Opti
     let detail = (!detail.is_empty()).then(|| detail.join(", "));
     Ok(Some(TcHook { device, parent: parent.to_owned(), kind, detail }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::netlink::{mutations, put, put_u32};
+
+    /// A filter of this kind with these options.
+    fn filter(kind: &str, options: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; 20];
+        put(&mut message, libc::TCA_KIND, kind.as_bytes());
+        put(&mut message, libc::TCA_OPTIONS, options);
+        message
+    }
+
+    /// The first action in a list: its kind, and its parameters (attribute 2 of its options).
+    fn action(kind: &str, parameters: &[u8]) -> Vec<u8> {
+        let (mut action, mut options, mut list) = (Vec::new(), Vec::new(), Vec::new());
+        put(&mut options, 2, parameters);
+        put(&mut action, 1, kind.as_bytes());
+        put(&mut action, 2, &options);
+        put(&mut list, 1, &action);
+        list
+    }
+
+    fn detail(message: &[u8]) -> Option<String> {
+        hook(IfIndex(1), "ingress", message).unwrap().unwrap().detail
+    }
+
+    #[test]
+    fn actions_say_what_becomes_of_the_packet() {
+        let drop = [0, 0, 2, 1, 1].map(u32::to_ne_bytes).concat();
+        for (kind, attribute) in [("u32", 7), ("flower", 3), ("matchall", 2)] {
+            let mut options = Vec::new();
+            put(&mut options, attribute, &action("gact", &drop));
+            assert_eq!(detail(&filter(kind, &options)).as_deref(), Some("gact drop"), "{kind}");
+        }
+        let mut options = Vec::new();
+        put(&mut options, 7, &action("csum", &[0; 24]));
+        assert_eq!(detail(&filter("u32", &options)).as_deref(), Some("csum"));
+    }
+
+    #[test]
+    fn a_program_is_named() {
+        let mut options = Vec::new();
+        put(&mut options, TCA_BPF_NAME, b"cil_from_netdev\0");
+        put_u32(&mut options, TCA_BPF_ID, 77);
+        let expected = "program cil_from_netdev, id 77";
+        assert_eq!(detail(&filter("bpf", &options)).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_only_holds_filters_is_none() {
+        let mut table = Vec::new();
+        put_u32(&mut table, TCA_U32_DIVISOR, 1);
+        assert_eq!(hook(IfIndex(1), "1:", &filter("u32", &table)), Ok(None));
+        let mut head = vec![0; 20];
+        put(&mut head, libc::TCA_KIND, b"u32\0");
+        assert_eq!(hook(IfIndex(1), "1:", &head), Ok(None));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut options = Vec::new();
+        put(&mut options, 7, &action("mirred", &[0; 28]));
+        for bytes in mutations(&filter("u32", &options)) {
+            let _ = hook(IfIndex(1), "1:", &bytes);
+        }
+    }
+}
