@@ -3,7 +3,11 @@
 //! `tests/cli/host.json` is what `kvmnet snapshot` said of the demonstration host; run as root with
 //! `KVMNET_UPDATE=1` to take it again, and to write `docs/cli.md`.
 
-#![expect(clippy::disallowed_methods, reason = "tests start programs and read files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "tests start programs, read files and say what they skip"
+)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -63,7 +67,7 @@ fn root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
         assert_ne!(std::env::var("KVMNET_LAB").as_deref(), Ok("require"), "root is required");
-        println!("skipped: a private network namespace needs root");
+        eprintln!("skipped: a private network namespace needs root");
     }
     root
 }
@@ -101,7 +105,7 @@ fn the_reference_is_fresh() {
         let title = ["kvmnet", subcommand].join(" ");
         let output = kvmnet(&arguments);
         let help: Vec<_> = stdout(&output).trim_end().lines().map(str::trim_end).collect();
-        fresh += &format!("\n## {}\n\n```text\n{}\n```\n", title.trim_end(), help.join("\n"));
+        fresh += &["\n## ", title.trim_end(), "\n\n```text\n", &help.join("\n"), "\n```\n"].concat();
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
     if update() {

@@ -94,7 +94,8 @@ impl Grid {
         text.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
     }
 
-    fn width(&self) -> usize {
+    /// Columns that the grid takes with its long headings.
+    pub(crate) fn width(&self) -> usize {
         let content = |(heading, entries): &(Heading, Vec<Entry>)| {
             GAP + entries.iter().map(Entry::width).max().unwrap_or(0).max(width_of(heading.long))
         };

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::grid::{Entry, Grid, Heading};
-use crate::text::{Form, Paint, count, printable, printable_prose};
+use crate::text::{Form, Paint, count, printable, printable_prose, wrap};
 
 /// The version of the JSON form.
 pub const SCHEMA: &str = "kvmnet.ports/1";
@@ -78,7 +78,13 @@ pub struct Note {
 impl Ports {
     /// NICs of which two who should agree do not.
     pub fn disagreements(&self) -> usize {
-        self.ports.iter().filter(|port| port.notes.iter().any(|note| note.disagreement)).count()
+        self.ports.iter().filter(|port| port.disagrees()).count()
+    }
+}
+
+impl Port {
+    fn disagrees(&self) -> bool {
+        self.notes.iter().any(|note| note.disagreement)
     }
 }
 
@@ -87,7 +93,7 @@ pub fn write(ports: &Ports, form: Form, mut out: impl io::Write) -> io::Result<(
     if ports.ports.is_empty() {
         writeln!(out, "no NIC")?;
     } else {
-        grid(ports).write(form, &mut out)?;
+        nics(ports, form, &mut out)?;
     }
     writeln!(out)?;
     for source in &ports.unread {
@@ -106,25 +112,49 @@ pub fn write(ports: &Ports, form: Form, mut out: impl io::Write) -> io::Result<(
     writeln!(out, "{}", paint.apply(&summary, form.colour))
 }
 
-fn grid(ports: &Ports) -> Grid {
-    let mut grid = Grid::new([
+/// With the notes in the last column, or below where that is too wide.
+fn nics(ports: &Ports, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+    let wide = grid(ports, true);
+    if wide.width() <= form.width {
+        return wide.write(form, out);
+    }
+    grid(ports, false).write(form, out)?;
+    if ports.ports.iter().any(|port| !port.notes.is_empty()) {
+        writeln!(out)?;
+    }
+    for port in ports.ports.iter().filter(|port| !port.notes.is_empty()) {
+        let notes: Vec<_> = port.notes.iter().map(|note| printable_prose(&note.text)).collect();
+        let line = format!("{}, NIC {}: {}", printable(&port.vm), port.nic, notes.join("; "));
+        for line in wrap(&line, form.width.saturating_sub(1)) {
+            let colour = form.colour && port.disagrees();
+            writeln!(out, " {}", Paint::Red.apply(&line, colour))?;
+        }
+    }
+    Ok(())
+}
+
+fn grid(ports: &Ports, with_notes: bool) -> Grid {
+    let headings = [
         Heading::new("VM"),
         Heading::new("NIC").number().dispensable(2),
         Heading::new("TAP"),
         Heading::new("BRIDGE"),
-        Heading::new("NETWORK").dispensable(1),
+        Heading::new("NETWORK").dispensable(3),
         Heading::new("MAC"),
-        Heading::new("MAC TABLE").or("SEEN"),
+        Heading::new("MAC TABLE").or("SEEN").dispensable(1),
         Heading::new("ADDRESSES"),
         Heading::new("NOTES"),
-    ]);
+    ];
+    let columns = if with_notes { headings.len() } else { headings.len() - 1 };
+    let mut grid = Grid::new(headings.into_iter().take(columns));
     for port in &ports.ports {
-        grid.push(row(port));
+        grid.push(row(port, if with_notes { " " } else { "\n" }));
     }
     grid
 }
 
-fn row(port: &Port) -> [Entry; 9] {
+/// `between`: what stands between an address and those who know it.
+fn row(port: &Port, between: &str) -> [Entry; 9] {
     let dash = || Entry { text: "–".to_owned(), paint: Some(Paint::Dim) };
     let known =
         |name: &Option<String>| name.as_deref().map_or_else(dash, |name| printable(name).into_owned().into());
@@ -138,11 +168,10 @@ fn row(port: &Port) -> [Entry; 9] {
     let addresses: Vec<_> = port
         .addresses
         .iter()
-        .map(|known| format!("{} ({})", printable(&known.address), known.sources.join(", ")))
+        .map(|known| format!("{}{between}({})", printable(&known.address), known.sources.join(", ")))
         .collect();
     let addresses = if addresses.is_empty() { dash() } else { addresses.join("\n").into() };
     let notes: Vec<_> = port.notes.iter().map(|note| printable_prose(&note.text)).collect();
-    let alarming = port.notes.iter().any(|note| note.disagreement);
     [
         printable(&port.vm).into_owned().into(),
         port.nic.to_string().into(),
@@ -152,6 +181,6 @@ fn row(port: &Port) -> [Entry; 9] {
         printable(&port.mac.xml).into_owned().into(),
         seen,
         addresses,
-        Entry { text: notes.join("\n"), paint: alarming.then_some(Paint::Red) },
+        Entry { text: notes.join("\n"), paint: port.disagrees().then_some(Paint::Red) },
     ]
 }

@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     /// In which form to write
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Write to this file, at once or not at all [default: standard output]
+    /// Write to this file, as a whole or not at all [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

@@ -88,3 +88,24 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
 pub(crate) fn tell(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_bug_with_its_own_exit_code() {
+        let hook = panic::take_hook();
+        let code = guard(|| panic!("on \u{1b}purpose"));
+        panic::set_hook(hook);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(BUG)));
+    }
+
+    #[test]
+    fn every_exit_code_is_told() {
+        let text = with_codes("Examples:");
+        for code in [VERIFIED, GAPS, USAGE, INCOMPLETE, BUG] {
+            assert!(text.contains(&format!("\n  {code} ")), "{text}");
+        }
+    }
+}

@@ -26,6 +26,7 @@ use output::Color;
 
 const EXAMPLES: &str = "\
 Examples:
+  kvmnet demo                           try it on a private host made for it
   kvmnet doctor                         is every VM's network as it should be?
   kvmnet doctor --vm web1 --static      one VM, without sending a packet
   kvmnet ports                          which VM is behind which tap, in which bridge
@@ -39,7 +40,7 @@ kvmnet never changes the host: it prints the commands that mend it and runs none
 #[command(name = "kvmnet", version, after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
 struct Arguments {
     /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, display_order = 90)]
     color: Color,
     #[command(subcommand)]
     command: Command,

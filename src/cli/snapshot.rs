@@ -29,7 +29,9 @@ pub(crate) struct Arguments {
     /// Write to this file, readable by its owner alone [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace names, comments and addresses, so that the same verdicts follow from it
+    /// Replace names, UUIDs, comments, MACs and addresses; the same verdicts follow from it
+    ///
+    /// Names of devices, tables, chains and sets are kept: look at them before you send it to others.
     #[arg(long)]
     anonymize: bool,
 }
