@@ -113,11 +113,6 @@ impl<T> Reading<Vec<T>> {
     }
 }
 
-/// A source whose reader is still to come.
-#[derive(Debug, thiserror::Error)]
-#[error("this source is not built yet")]
-pub(crate) struct NotBuilt;
-
 /// Both families with the names that they have in errors.
 const FAMILIES: [(u8, &str); 2] = [(AF_INET, "IPv4"), (AF_INET6, "IPv6")];
 

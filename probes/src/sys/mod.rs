@@ -3,4 +3,5 @@
 pub(crate) mod bpf;
 pub(crate) mod packet;
 pub(crate) mod readable;
+pub(crate) mod tcx;
 pub(crate) mod xtables;

@@ -2,6 +2,7 @@
 
 mod action;
 mod filter;
+mod tcx;
 
 use super::netlink::{Malformed, NetlinkError, Socket, attributes, body, decode};
 use super::{Context, Meta, Reading};
@@ -10,7 +11,7 @@ use crate::facts::{IfIndex, TcHook};
 pub(crate) const META: Meta = Meta {
     id: "traffic-control",
     summary: "tc filters and queueing disciplines that can take or change packets",
-    basis: "RTM_GETQDISC and RTM_GETTFILTER, include/uapi/linux/pkt_cls.h",
+    basis: "RTM_GETQDISC and RTM_GETTFILTER, include/uapi/linux/pkt_cls.h; BPF_PROG_QUERY for tcx",
     since: "0.1.0",
 };
 
@@ -53,6 +54,7 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<TcHook>>, Net
             reading.value.push(TcHook { device, parent, kind, detail: None });
         }
     }
+    tcx::add(&mut reading);
     Ok(reading)
 }
 
