@@ -220,7 +220,7 @@ fn nothing_is_tried_on_a_recorded_host() {
 }
 
 #[test]
-fn colour_is_used_where_it_is_wanted() {
+fn colour_and_width_are_those_of_the_terminal() {
     let colourful = |output: Output| stdout(&output).contains('\u{1b}');
     assert!(!colourful(doctor(&[])));
     assert!(colourful(doctor(&["--color", "always"])));
@@ -229,7 +229,7 @@ fn colour_is_used_where_it_is_wanted() {
     assert!(colourful(asked.output().expect("kvmnet starts")));
     // On a terminal: `script` makes one.
     let on_terminal = |no_color: &str| {
-        let line = format!("'{PROGRAM}' doctor --snapshot '{HOST}'");
+        let line = format!("stty cols 80 rows 24 <&1; '{PROGRAM}' doctor --snapshot '{HOST}'");
         let mut script = Command::new("script");
         script
             .args(["-qec", &line, "/dev/null"])
@@ -238,6 +238,8 @@ fn colour_is_used_where_it_is_wanted() {
             .stdin(Stdio::null());
         script.output().expect("script starts")
     };
+    let narrow = on_terminal("1");
+    assert!(stdout(&narrow).lines().all(|line| line.chars().count() <= 80), "{}", stdout(&narrow));
     assert!(colourful(on_terminal("")));
     assert!(!colourful(on_terminal("1")));
 }

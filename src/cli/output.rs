@@ -12,6 +12,8 @@ use super::failure::Failure;
 
 /// Columns where there is no terminal: every column of the matrix fits.
 const WIDTH: usize = 120;
+/// Columns of a terminal that does not tell: the least that is usual.
+const TERMINAL_WIDTH: usize = 80;
 
 /// When colour is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,7 +52,11 @@ impl Destination {
     /// How much room a table has there, and whether it may have colour.
     pub(crate) fn form(&self, color: Color) -> Form {
         let terminal = *self == Self::Stdout && io::stdout().is_terminal();
-        let width = terminal.then(terminal_size::terminal_size).flatten();
+        let width = match terminal_size::terminal_size_of(io::stdout()).filter(|_| terminal) {
+            Some((width, _)) => usize::from(width.0),
+            None if terminal => TERMINAL_WIDTH,
+            None => WIDTH,
+        };
         let wanted = || {
             let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
             set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
@@ -60,7 +66,7 @@ impl Destination {
             Color::Always => true,
             Color::Never => false,
         };
-        Form { width: width.map_or(WIDTH, |(width, _)| usize::from(width.0)), colour }
+        Form { width, colour }
     }
 
     /// Brings the result there, as a whole or not at all. `private`: a new file is for its owner alone.
