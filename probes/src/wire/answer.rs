@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use pnet::packet::Packet as _;
 use pnet::packet::arp::{ArpOperations, ArpPacket};
 use pnet::packet::dhcp::{DhcpOperations, DhcpPacket};
 use pnet::packet::ethernet::EtherTypes;
@@ -270,7 +271,7 @@ fn read_dhcp(run: RunId, payload: &[u8]) -> Option<(Token, Role)> {
     if dhcp.get_op() == DhcpOperations::Request {
         return Some((token, Role::Probe { asker: None }));
     }
-    let options = payload.get(DhcpPacket::minimum_packet_size()..)?.strip_prefix(&[99, 130, 83, 99])?;
+    let options = dhcp.payload().strip_prefix(&[99, 130, 83, 99])?;
     let option = |code| dhcp_option(options, code);
     // 53: message type, 2 is OFFER. 54: server identifier.
     if option(53)? != [2] {

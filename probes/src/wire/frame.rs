@@ -202,7 +202,6 @@ pub(super) fn dhcp_discover(mac: Mac, vlan: Option<VlanId>, xid: u32) -> Vec<u8>
     const BOOTP: usize = 300;
     /// Magic cookie, message type DISCOVER, parameter request list (mask, router, DNS), end.
     const OPTIONS: [u8; 13] = [99, 130, 83, 99, 53, 1, 1, 55, 3, 1, 3, 6, 255];
-    let header = MutableDhcpPacket::minimum_packet_size();
     let mut bytes = vec![0; BOOTP];
     let mut dhcp = MutableDhcpPacket::new(&mut bytes).expect("the buffer is longer than the header");
     dhcp.set_op(DhcpOperations::Request);
@@ -211,7 +210,7 @@ pub(super) fn dhcp_discover(mac: Mac, vlan: Option<VlanId>, xid: u32) -> Vec<u8>
     dhcp.set_xid(xid);
     dhcp.set_flags(0x8000);
     dhcp.set_chaddr(pnet_mac(mac));
-    bytes[header..header + OPTIONS.len()].copy_from_slice(&OPTIONS);
+    dhcp.payload_mut()[..OPTIONS.len()].copy_from_slice(&OPTIONS);
     let pair = Pair::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
     let link = Link { source: mac, destination: Mac::BROADCAST, vlan };
     packet(link, pair, &udp(pair, 68, 67, &bytes), 64)
