@@ -8,8 +8,8 @@ pub(crate) struct Fault {
     pub(crate) name: &'static str,
     /// What is done, in a line for `--help`.
     pub(crate) summary: &'static str,
-    /// How.
-    change: Change,
+    /// How, one after the other.
+    changes: &'static [Change],
 }
 
 /// How a fault is made.
@@ -27,15 +27,15 @@ enum Change {
 impl Fault {
     /// Breaks the host.
     pub(crate) fn apply(&self, host: &mut Host) -> anyhow::Result<()> {
-        match self.change {
-            Change::Ip(command) => super::host::ip(command),
-            Change::Nft(command) => super::host::nft(command),
-            Change::Sysctl(name, value) => super::host::sysctl(name, value),
-            Change::NoServers => {
-                host.stop_servers();
-                Ok(())
+        for change in self.changes {
+            match *change {
+                Change::Ip(command) => super::host::ip(command)?,
+                Change::Nft(command) => super::host::nft(command)?,
+                Change::Sysctl(name, value) => super::host::sysctl(name, value)?,
+                Change::NoServers => host.stop_servers(),
             }
         }
+        Ok(())
     }
 }
 
@@ -44,52 +44,64 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "bridge-down",
         summary: "the bridge of network `default` is switched off",
-        change: Change::Ip("link set virbr0 down"),
+        changes: &[Change::Ip("link set virbr0 down")],
+    },
+    Fault {
+        name: "bridge-netfilter-drop",
+        summary: "bridged frames pass the IP rules, and one of them drops those of the LAN",
+        changes: &[
+            Change::Nft(
+                "add table ip filter; \
+                 add chain ip filter FORWARD { type filter hook forward priority filter; policy accept; }; \
+                 add rule ip filter FORWARD iifname br0 oifname br0 drop",
+            ),
+            Change::Sysctl("net/bridge/bridge-nf-call-iptables", "1"),
+        ],
     },
     Fault {
         name: "bridge-no-address",
         summary: "the bridge of network `default` loses the gateway's address",
-        change: Change::Ip("address flush dev virbr0"),
+        changes: &[Change::Ip("address flush dev virbr0")],
     },
-    Fault { name: "dnsmasq-dead", summary: "the DHCP and DNS servers end", change: Change::NoServers },
+    Fault { name: "dnsmasq-dead", summary: "the DHCP and DNS servers end", changes: &[Change::NoServers] },
     Fault {
         name: "forward-policy-drop",
         summary: "another program's FORWARD chain drops by policy, as Docker's does",
-        change: Change::Nft(
+        changes: &[Change::Nft(
             "add table ip filter; add chain ip filter DOCKER-USER; \
              add chain ip filter FORWARD { type filter hook forward priority filter; policy drop; }; \
              add rule ip filter FORWARD jump DOCKER-USER",
-        ),
+        )],
     },
     Fault {
         name: "ip-forward-off",
         summary: "the kernel does not forward IPv4",
-        change: Change::Sysctl("net/ipv4/ip_forward", "0"),
+        changes: &[Change::Sysctl("net/ipv4/ip_forward", "0")],
     },
     Fault {
         name: "masquerade-missing",
         summary: "the rules that rewrite the guests' source address are gone",
-        change: Change::Nft("flush chain ip libvirt_network guest_nat"),
+        changes: &[Change::Nft("flush chain ip libvirt_network guest_nat")],
     },
     Fault {
         name: "no-default-route",
         summary: "the host has no default route",
-        change: Change::Ip("route del default"),
+        changes: &[Change::Ip("route del default")],
     },
     Fault {
         name: "uplink-not-in-bridge",
         summary: "the LAN's network card left the bridge",
-        change: Change::Ip("link set eth1 nomaster"),
+        changes: &[Change::Ip("link set eth1 nomaster")],
     },
     Fault {
         name: "vm-in-wrong-bridge",
         summary: "db1, of the isolated network, is plugged into the NAT network's bridge",
-        change: Change::Ip("link set tap-db1 master virbr0"),
+        changes: &[Change::Ip("link set tap-db1 master virbr0")],
     },
     Fault {
         name: "vnet-not-in-bridge",
         summary: "web1's tap left its bridge",
-        change: Change::Ip("link set tap-web1 nomaster"),
+        changes: &[Change::Ip("link set tap-web1 nomaster")],
     },
 ];
 

@@ -16,6 +16,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
@@ -151,6 +152,14 @@ impl Host {
         ip_batch(CABLES)?;
         nft(RULES)?;
         sysctl("net/ipv4/ip_forward", "1")?;
+        // As on a host where nothing has loaded br_netfilter: where it is built in, new namespaces have
+        // it on. Without the module there is no such file.
+        for table in ["arptables", "ip6tables", "iptables"] {
+            let name = format!("net/bridge/bridge-nf-call-{table}");
+            if Path::new("/proc/sys").join(&name).exists() {
+                sysctl(&name, "0")?;
+            }
+        }
         let servers = vec![
             dnsmasq("virbr0", "192.168.122.1", "192.168.122.100,192.168.122.200")?,
             dnsmasq("virbr1", "192.168.150.1", "192.168.150.100,192.168.150.200")?,
