@@ -5,7 +5,7 @@ use kvmnet_reports::{Evidence, Fix, Severity};
 
 use crate::engine::admit::{Flow, Service};
 use crate::engine::{Site, Step};
-use crate::model::{Claim, NetworkZone, Nic, Topology, Traffic, Zone};
+use crate::model::{Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Zone};
 
 /// One diagnosis that kvmnet can make.
 pub struct Check {
@@ -116,6 +116,13 @@ impl<'a> Scene<'a> {
     pub fn nic_behind(self, tap: &str) -> Option<&'a Nic> {
         let has = |nic: &&Nic| nic.tap.as_ref().is_some_and(|name| name.as_str() == tap);
         self.topology.nics.iter().find(has)
+    }
+
+    /// The NIC's tap is in another bridge than its network's, and that bridge exists.
+    pub fn is_astray(self, nic: &Nic) -> bool {
+        let (Some(expected), Some((_, now))) = (&nic.expected_bridge, &nic.bridge) else { return false };
+        let exists = self.snapshot.link_named(expected.as_str()).is_some();
+        now != expected && exists && nic.active && nic.attachment == Attachment::Tap
     }
 
     /// The NICs that a claim is about, the sender first.

@@ -5,7 +5,7 @@ use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, link, network};
 use crate::engine::{Site, quoted};
-use crate::model::{NetworkZone, Zone, lost_uplinks};
+use crate::model::{NetworkZone, lost_uplinks};
 
 pub(super) const CHECK: Check = Check {
     id: "uplink-not-in-bridge",
@@ -25,22 +25,8 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
-    let outward =
-        matches!(gap.claim.to, Zone::Gateway(_) | Zone::Internet) || gap.claim.from == Zone::Outside;
-    let near = match gap.site()? {
-        Site::NoTap { .. } | Site::OtherBridge { .. } | Site::BridgePort { .. } | Site::Netfilter { .. } => {
-            true
-        }
-        Site::NoMaster { device } | Site::Link { device, .. } => {
-            scene.nic_behind(device.as_str()).is_some()
-                || scene.network_on(device.as_str()).is_some_and(|zone| !is_cut_off(scene, zone))
-        }
-        _ => false,
-    };
-    if !outward || near {
-        return None;
-    }
-    scene.networks_of(gap.claim).find(|zone| is_cut_off(scene, zone)).and_then(|zone| diagnose(scene, zone))
+    let Site::NoLanPort { bridge } = gap.site()? else { return None };
+    diagnose(scene, scene.network_on(bridge.as_str())?)
 }
 
 fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {

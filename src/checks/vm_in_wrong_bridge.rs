@@ -4,7 +4,7 @@ use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, link, vm};
 use crate::engine::{Site, quoted};
-use crate::model::{Attachment, Nic};
+use crate::model::Nic;
 
 pub(super) const CHECK: Check = Check {
     id: "vm-in-wrong-bridge",
@@ -36,8 +36,7 @@ fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
 
 fn diagnose(scene: &Scene<'_>, nic: &Nic) -> Option<Diagnosis> {
     let (tap, expected, (_, now)) = (nic.tap.as_ref()?, nic.expected_bridge.as_ref()?, nic.bridge.as_ref()?);
-    let exists = scene.snapshot.link_named(expected.as_str()).is_some();
-    if now == expected || !exists || !nic.active || nic.attachment != Attachment::Tap {
+    if !scene.is_astray(nic) {
         return None;
     }
     Some(Diagnosis {

@@ -165,9 +165,10 @@ fn network(walk: &Walk<'_>, zone: Zone, denied: bool) -> Option<usize> {
     carried.or(nic.network)
 }
 
-/// The gateway's address, or one of the subnet that is not the gateway's.
+/// The gateway's address, or one of the subnet that is not the gateway's. A LAN has neither: its
+/// router is not the host, and who has which address there is for others to say.
 fn stand_in(topology: &Topology, network: usize, ipv6: bool, gateway: bool) -> Option<IpAddr> {
-    let zone = topology.networks.get(network).filter(|zone| !zone.is_lan() || gateway)?;
+    let zone = topology.networks.get(network).filter(|zone| !zone.is_lan())?;
     let net = zone.gateways.iter().find(|net| net.addr().is_ipv6() == ipv6)?;
     if gateway { Some(net.addr()) } else { net.hosts().find(|address| *address != net.addr()) }
 }

@@ -43,6 +43,11 @@ pub enum Site {
         /// `state disabled`, `isolated`, `vlan`, `locked`, `unicast flood off`, ….
         what: String,
     },
+    /// A bridge has no port that leads to the LAN.
+    NoLanPort {
+        /// The bridge.
+        bridge: IfName,
+    },
     /// An entry of a MAC table.
     Fdb {
         /// The bridge.

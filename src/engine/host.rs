@@ -313,6 +313,27 @@ pub(super) fn answers(walk: &mut Walk<'_>, address: Option<IpAddr>, device: IfIn
     }
 }
 
+/// The device has the server's address: a DHCP server leaves questions from a device without one
+/// unanswered (dnsmasq, `src/dhcp.c`: "DHCP packet received on %s which has no address").
+pub(super) fn holds(walk: &mut Walk<'_>, server: Option<IpAddr>, device: IfIndex) {
+    let name = walk.world.name(device);
+    match walk.world.snapshot.addresses.known() {
+        None => walk.missing(name.as_str(), "addresses"),
+        Some(addresses) => {
+            let held = addresses.iter().any(|own| own.device == device && Some(own.net.addr()) == server);
+            if let (false, Some(address)) = (held, server) {
+                let text = format!("{address} is not an address of {name}");
+                walk.step(
+                    name.as_str(),
+                    Site::NoAddress { device: name.clone(), address },
+                    Decision::Drop,
+                    text,
+                );
+            }
+        }
+    }
+}
+
 /// The host answers echo requests.
 pub(super) fn echoes(walk: &mut Walk<'_>, ipv6: bool) {
     let name = if ipv6 { "net/ipv6/icmp/echo_ignore_all" } else { "net/ipv4/icmp_echo_ignore_all" };

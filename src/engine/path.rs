@@ -6,15 +6,12 @@ use kvmnet_probes::facts::{ForwardMode, IfIndex, Mac, Neighbour, Snapshot};
 use kvmnet_reports::Predicted;
 
 use super::claimed::{End, Journey, NOWHERE, journey};
-use super::host::{Towards, answers, echoes, listens, receive, send};
+use super::host::{Towards, answers, echoes, holds, listens, receive, send};
 use super::packet::{Body, Packet};
 use super::walk::Walk;
 use super::world::World;
 use super::{Decision, Fate, Site, bridge, device};
 use crate::model::{Claim, Topology, Traffic};
-
-/// What is said of a bridge without a port to the LAN.
-const NO_LAN: &str = "no port leads to the LAN";
 
 /// More equal ways than this are not followed one by one.
 const WAYS: usize = 16;
@@ -67,7 +64,10 @@ fn served(walk: &mut Walk<'_>, journey: &Journey, claim: &Claim, packet: &Packet
     match claim.traffic {
         Traffic::Resolve => answers(walk, journey.destination, input),
         Traffic::Icmp => echoes(walk, packet.ipv6),
-        Traffic::Dhcp => listens(walk, packet, input, "dhcp", if packet.ipv6 { 547 } else { 67 }),
+        Traffic::Dhcp => {
+            holds(walk, journey.destination, input);
+            listens(walk, packet, input, "dhcp", if packet.ipv6 { 547 } else { 67 });
+        }
         Traffic::Dns => listens(walk, packet, input, "dns", 53),
         // Which services the host offers is not claimed; the packet came up.
         Traffic::Tcp(_) => {}
@@ -111,7 +111,7 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
             };
             let master = port.and_then(|port| walk.world.bridge_of(port)).or(bridge);
             if journey.direct && port.is_none() {
-                bridge::port_drops(walk, wire, wire, NO_LAN);
+                no_lan_port(walk, wire);
                 return to;
             }
             packet.framed = true;
@@ -203,7 +203,7 @@ fn leave_bridge(
         End::Wire(_) | End::Host => (lan_port(walk, inside.bridge), true, "to the LAN".to_owned()),
     };
     let Some(port) = port else {
-        bridge::port_drops(walk, inside.bridge, inside.bridge, NO_LAN);
+        no_lan_port(walk, inside.bridge);
         return;
     };
     bridge::leave(walk, packet, inside, port, tagged);
@@ -298,6 +298,12 @@ fn lan_port(walk: &Walk<'_>, bridge: IfIndex) -> Option<IfIndex> {
             .filter(|link| link.master == Some(bridge) && !taps.contains(&link.index));
         ports.next().filter(|_| ports.next().is_none()).map(|link| link.index)
     })
+}
+
+fn no_lan_port(walk: &mut Walk<'_>, bridge: IfIndex) {
+    let bridge = walk.world.name(bridge);
+    let place = bridge.0.clone();
+    walk.step(&place, Site::NoLanPort { bridge }, Decision::Drop, "no port leads to the LAN");
 }
 
 /// The MAC of the NIC at the end, or of the router or host behind `device`.

@@ -126,6 +126,7 @@ fn is_consequence(site: &Site, of: &Site) -> bool {
             | Site::NoMaster { .. }
             | Site::OtherBridge { .. }
             | Site::BridgePort { .. }
+            | Site::NoLanPort { .. }
             | Site::NoAddress { .. }
     );
     match site {
@@ -143,7 +144,7 @@ fn is_consequence(site: &Site, of: &Site) -> bool {
             // Beyond a missing route there is no device to leave by: what follows is guesswork.
             matches!(of, Site::Route { .. } | Site::OtherBridge { .. })
         }
-        Site::Opaque { .. } | Site::MissingFact { .. } => false,
+        Site::NoLanPort { .. } | Site::Opaque { .. } | Site::MissingFact { .. } => false,
     }
 }
 

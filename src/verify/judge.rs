@@ -89,12 +89,9 @@ fn see(
     });
     match &observation.outcome {
         Outcome::NotTried { reason } => Seen::Failed(reason.clone()),
-        Outcome::Answered { answer: Answer::Offer { server, .. }, .. }
-            if !serves(topology, claim, *server) =>
-        {
-            Seen::Stranger(format!("a DHCP server of another network, {server}, made an offer"))
+        Outcome::Answered { answer, .. } => {
+            stranger(snapshot, topology, claim, answer).map_or(Seen::Answered, Seen::Stranger)
         }
-        Outcome::Answered { .. } => Seen::Answered,
         Outcome::Refused { by, error } => {
             let own = snapshot.addresses.items().iter().any(|address| address.net.addr() == *by);
             let words = format!("refused by {by}: {error}");
@@ -111,13 +108,26 @@ fn see(
     }
 }
 
-/// The server is the gateway that the claim is about.
-fn serves(topology: &Topology, claim: &Claim, server: std::net::Ipv4Addr) -> bool {
-    match claim.to {
-        Zone::Gateway(at) => {
-            topology.networks[at].gateways.iter().any(|net| net.addr() == IpAddr::V4(server))
+/// Who answered in place of the gateway that the claim is about, if somebody did.
+fn stranger(snapshot: &Snapshot, topology: &Topology, claim: &Claim, answer: &Answer) -> Option<String> {
+    let Zone::Gateway(at) = claim.to else { return None };
+    let network = topology.networks.get(at)?;
+    match answer {
+        Answer::Offer { server, .. } => {
+            let ours = network.gateways.iter().any(|net| net.addr() == IpAddr::V4(*server));
+            (!ours).then(|| format!("a DHCP server of another network, {server}, made an offer"))
         }
-        Zone::Nic(_) | Zone::Host | Zone::Internet | Zone::Outside => true,
+        // A host answers for its addresses on every link (`arp_ignore` 0), also on a foreign bridge.
+        Answer::Mac(mac) if !network.is_lan() => {
+            let bridge = network.bridge_index.and_then(|index| snapshot.link(index))?;
+            (bridge.mac != Some(*mac)).then(|| format!("{mac} answered, which is not {}", bridge.name))
+        }
+        Answer::Mac(_)
+        | Answer::Holds(_)
+        | Answer::Echo
+        | Answer::SynAck
+        | Answer::Reset
+        | Answer::Dns(_) => None,
     }
 }
 

@@ -139,7 +139,12 @@ impl<'a> Planner<'a> {
         let network = self.network(from)?;
         let sender = self.with_source(from, self.as_vm(from)?)?;
         let tap = tap_of(to)?;
-        let (via, mut watch) = if from.network == to.network {
+        // Two NICs that are not meant to meet do so on the wire that really carries both.
+        let together = match self.claim.expected {
+            Expected::Allow => from.network == to.network,
+            Expected::Deny => from.network == to.network || from.bridge.is_some() && from.bridge == to.bridge,
+        };
+        let (via, mut watch) = if together {
             (NextHopMac::Known(to.mac), Vec::new())
         } else {
             let (bridge, mac) = self.bridge(network)?;
