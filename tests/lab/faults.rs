@@ -59,7 +59,7 @@ scenario! {
 scenario! {
     forwarding_off,
     breaks: "sysctl -qw net.ipv4.ip_forward=0",
-    findings: &[("ip-forward-off", &["network:default"])],
+    findings: &[("ip-forward-off", &["vm:web1", "vm:web2"])],
     gaps: &[("vm:web1", "internet"), ("vm:web2", "internet")],
 }
 
@@ -107,7 +107,7 @@ scenario! {
     forward_policy_drop,
     breaks: "iptables -P FORWARD DROP",
     harmless_on: (Iptables, "iptables -P FORWARD ACCEPT"),
-    findings: &[("forward-policy-drop", &["network:default"])],
+    findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
     gaps: &[("vm:web1", "internet"), ("vm:web2", "internet")],
 }
 
@@ -121,14 +121,22 @@ scenario! {
         "iptables -P FORWARD ACCEPT; iptables -D FORWARD -j DOCKER-USER; iptables -D FORWARD -j DOCKER-FORWARD; \
          iptables -F DOCKER-USER; iptables -X DOCKER-USER; iptables -X DOCKER-FORWARD"
     ),
-    findings: &[("forward-policy-drop", &["network:default"])],
+    findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
     gaps: &[("vm:web1", "internet"), ("vm:web2", "internet")],
+}
+
+scenario! {
+    /// Frames that only cross br0 are dropped by a rule for routed packets.
+    bridged_frames_in_the_ip_rules,
+    breaks: "iptables -I FORWARD -i br0 -o br0 -j DROP; sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+    findings: &[("bridge-netfilter-drop", &["vm:lan1"])],
+    gaps: &[("vm:lan1", "internet"), ("outside", "vm:lan1")],
 }
 
 scenario! {
     /// db1, which belongs to the isolated network, is in the NAT network's bridge.
     vm_in_the_wrong_bridge,
     breaks: "ip link set vnet2 master virbr0",
-    findings: &[("vnet-in-wrong-bridge", &["vm:db1"])],
+    findings: &[("vm-in-wrong-bridge", &["vm:db1"])],
     gaps: &[("vm:db1", "gateway:iso")],
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use kvmnet_reports::Report;
 
@@ -155,10 +156,13 @@ impl Host {
     /// Polls until a shell condition on the host holds, for half a minute.
     #[track_caller]
     pub(crate) fn wait_for(&self, condition: &str) {
-        self.sh(&format!(
-            "for i in $(seq 300); do if {condition}; then exit; fi; sleep 0.1; done; \
-             echo 'gave up waiting for: {condition}'; exit 1"
-        ));
+        for _ in 0..300 {
+            if self.run(condition).code == Some(0) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("gave up waiting for: {condition}\n{}", self.picture());
     }
 
     /// Waits until every bridge port has passed the spanning tree's delay: a port that was plugged
