@@ -3,13 +3,12 @@
 
 mod topology;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use kvmnet_probes::facts::Mac;
 use kvmnet_probes::wire::{Answer, Attempt, NextHopMac, Observation, Outcome, Probe, Sender, run};
 use topology::{
-    BRIDGE, GUEST1, GUEST2, Host, as_guest1, as_host, device, echo, ip, possible, sh, unwanted, wanted,
+    BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, ip, sh, unwanted, wanted,
 };
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -26,22 +25,30 @@ fn answer(observation: &Observation) -> &Answer {
     }
 }
 
-/// Where the probe was seen: device, direction, source.
-fn path(observation: &Observation) -> Vec<(String, Option<IpAddr>)> {
-    let seen = observation.sightings.iter().filter(|seen| !seen.answer);
-    seen.map(|seen| {
-        let arrow = if seen.outgoing { "from" } else { "into" };
-        (format!("{arrow} {}", seen.device.name), seen.source)
-    })
-    .collect()
+fn try_one(attempt: Attempt) -> Observation {
+    try_all(&[attempt]).pop().unwrap()
+}
+
+/// Where the probe itself was seen when it was first sent: `into tap1`, `out of wan0 from 203.0.113.2`.
+fn path(observation: &Observation) -> Vec<String> {
+    let mut words = Vec::new();
+    for seen in observation.sightings.iter().filter(|seen| !seen.answer) {
+        let source = seen.source.map_or_else(String::new, |source| format!(" from {source}"));
+        let word = if seen.outgoing {
+            format!("out of {}{source}", seen.device.name)
+        } else {
+            format!("into {}", seen.device.name)
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
 }
 
 #[test]
 fn a_healthy_host_answers_every_kind_of_probe() {
-    if !possible("a_healthy_host_answers_every_kind_of_probe") {
-        return;
-    }
-    let host = Host::new();
+    let Some(host) = Host::new("a_healthy_host_answers_every_kind_of_probe") else { return };
     let _open = host.inet.listen(443);
     let (v4, v6) = (as_guest1("10.9.0.11"), as_guest1("fd00:9::11"));
     let (host4, host6) = (as_host("10.9.0.1"), as_host("fd00:9::1"));
@@ -71,4 +78,123 @@ fn a_healthy_host_answers_every_kind_of_probe() {
     for ((sender, probe, expected), observation) in cases.iter().zip(&observed) {
         assert_eq!(answer(observation), expected, "{sender:?} {probe:?}");
     }
+}
+
+#[test]
+fn the_sightings_show_the_way_and_the_translated_source() {
+    let Some(_host) = Host::new("the_sightings_show_the_way_and_the_translated_source") else { return };
+    let observed = try_one(wanted(as_guest1("10.9.0.11"), echo("198.51.100.10", "10.9.0.1")));
+    assert_eq!(answer(&observed), &Answer::Echo);
+    assert_eq!(path(&observed), ["into tap1", "into br0", "out of wan0 from 203.0.113.2"]);
+    let answers: Vec<_> = observed.sightings.iter().filter(|seen| seen.answer).collect();
+    let back: Vec<_> = answers.iter().map(|seen| seen.device.name.as_str()).collect();
+    assert_eq!(back.first().zip(back.last()), Some((&"wan0", &"tap1")), "{answers:?}");
+    assert!(answers.iter().all(|seen| seen.source == Some(ip("198.51.100.10"))), "{answers:?}");
+}
+
+#[test]
+fn a_packet_that_is_stopped_tells_how_far_it_came() {
+    let Some(_host) = Host::new("a_packet_that_is_stopped_tells_how_far_it_came") else { return };
+    let probe = || wanted(as_guest1("10.9.0.11"), echo("198.51.100.10", "10.9.0.1"));
+
+    // In the forward chain: it came up at the bridge and never left.
+    sh("nft 'add table ip f; add chain ip f path { type filter hook forward priority 0; }'
+        nft 'add rule ip f path drop'");
+    let observed = try_one(probe());
+    assert_eq!(observed.outcome, Outcome::Silent);
+    assert_eq!(path(&observed), ["into tap1", "into br0"]);
+
+    // The same with an error to the sender: who refused it, and in which words.
+    sh("nft 'flush chain ip f path; add rule ip f path reject with icmp admin-prohibited'");
+    let observed = try_one(probe());
+    let refused = Outcome::Refused { by: ip("10.9.0.1"), error: "administratively prohibited".to_owned() };
+    assert_eq!(observed.outcome, refused);
+
+    // Beyond the host: it left, and nobody answered.
+    sh("nft 'flush chain ip f path'");
+    let silent = wanted(as_guest1("10.9.0.11"), echo("203.0.113.99", "10.9.0.1"));
+    sh("ip neigh add 203.0.113.99 lladdr 02:00:00:00:00:99 dev wan0");
+    let observed = try_one(silent);
+    assert_eq!(observed.outcome, Outcome::Silent);
+    assert_eq!(path(&observed), ["into tap1", "into br0", "out of wan0 from 203.0.113.2"]);
+}
+
+#[test]
+fn what_must_not_arrive_is_seen_where_it_does() {
+    let Some(_host) = Host::new("what_must_not_arrive_is_seen_where_it_does") else { return };
+    let outside = Sender::AsOutside { uplink: device("wan0"), mac: GUEST2, address: ip("198.51.100.10") };
+    let inward = Probe::Echo { target: ip("10.9.0.12"), via: NextHopMac::Known(WAN) };
+    let attempt = || unwanted(outside.clone(), inward.clone(), "tap2");
+    let arrived = |observed: &Observation| path(observed).iter().any(|at| at.starts_with("out of tap2"));
+    let open = try_one(attempt());
+    assert!(arrived(&open), "{open:?}");
+    sh("nft 'add table ip f; add chain ip f path { type filter hook forward priority 0; }'
+        nft 'add rule ip f path iifname wan0 ct state new drop'");
+    let closed = try_one(attempt());
+    assert_eq!(closed.outcome, Outcome::Silent);
+    assert!(!arrived(&closed), "{closed:?}");
+}
+
+#[test]
+fn a_server_offers_an_address_and_no_lease_is_taken() {
+    let Some(host) = Host::new("a_server_offers_an_address_and_no_lease_is_taken") else { return };
+    let leases = host.serve();
+    let guest = as_guest1("10.9.0.11");
+    let via = NextHopMac::Known(BRIDGE);
+    let query = Probe::DnsQuery { server: ip("10.9.0.1"), via, name: "localhost".to_owned() };
+    let observed = try_all(&[wanted(guest.clone(), Probe::DhcpDiscover), wanted(guest, query)]);
+    let Answer::Offer { address, server } = answer(&observed[0]) else {
+        panic!("no offer: {observed:?}");
+    };
+    assert_eq!(*server, Ipv4Addr::new(10, 9, 0, 1));
+    assert_eq!(address.octets()[..3], [10, 9, 0]);
+    assert_eq!(answer(&observed[1]), &Answer::Dns(0));
+    assert_eq!(std::fs::read_to_string(leases.path()).unwrap(), "", "a lease was taken");
+}
+
+#[test]
+fn a_nic_is_asked_for_its_addresses() {
+    let Some(host) = Host::new("a_nic_is_asked_for_its_addresses") else { return };
+    host.guest1.sh("ip addr add 10.9.0.200/24 dev eth0");
+    let candidates = (1..=254).map(|last| Ipv4Addr::new(10, 9, 0, last)).filter(|ip| ip.octets()[3] != 1);
+    let discover = Probe::Discover { mac: GUEST1, candidates: candidates.collect() };
+    let observed = try_one(wanted(as_host("10.9.0.1"), discover));
+    let held = [Ipv4Addr::new(10, 9, 0, 11), Ipv4Addr::new(10, 9, 0, 200)];
+    assert_eq!(answer(&observed), &Answer::Holds(held.to_vec()));
+}
+
+#[test]
+fn a_thousand_attempts_are_told_apart() {
+    let Some(_host) = Host::new("a_thousand_attempts_are_told_apart") else { return };
+    // Every second one asks for an address that nobody has.
+    let target = |number: usize| if number % 2 == 0 { "10.9.0.12" } else { "10.9.0.77" };
+    let attempt = |number| wanted(as_guest1("10.9.0.11"), echo(target(number), "10.9.0.12"));
+    let attempts: Vec<_> = (0..1000).map(attempt).collect();
+    for (number, observed) in try_all(&attempts).iter().enumerate() {
+        match number % 2 {
+            0 => assert_eq!(answer(observed), &Answer::Echo, "{number}"),
+            _ => assert_eq!(observed.outcome, Outcome::Silent, "{number}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_says_why() {
+    let Some(_host) = Host::new("what_cannot_be_sent_says_why") else { return };
+    let reason = |attempt: Attempt| match try_one(attempt).outcome {
+        Outcome::NotTried { reason } => reason,
+        other => panic!("{other:?}"),
+    };
+    let nameless = Sender::AsVm { tap: device("tap1"), mac: GUEST1, address: None, vlan: None };
+    assert_eq!(
+        reason(wanted(nameless, echo("198.51.100.10", "10.9.0.1"))),
+        "the sender's IPv4 address is not known"
+    );
+    assert_eq!(
+        reason(wanted(as_host("10.9.0.1"), Probe::DhcpDiscover)),
+        "only a VM asks for an address by DHCP"
+    );
+    let query =
+        Probe::DnsQuery { server: ip("10.9.0.1"), via: NextHopMac::Known(BRIDGE), name: "a..b".to_owned() };
+    assert_eq!(reason(wanted(as_guest1("10.9.0.11"), query)), "`a..b` is not a domain name");
 }

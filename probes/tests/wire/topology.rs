@@ -15,6 +15,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use kvmnet_probes::facts::{IfIndex, IfName, Mac};
@@ -24,9 +25,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub(crate) const GUEST1: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 pub(crate) const GUEST2: Mac = Mac([0x52, 0x54, 0, 0, 0, 2]);
 pub(crate) const BRIDGE: Mac = Mac([0x52, 0x54, 0, 0, 0, 0xfe]);
+pub(crate) const WAN: Mac = Mac([0x52, 0x54, 0, 0, 0, 0xff]);
 
 /// Whether the test can run here: namespaces and packet sockets need root.
-pub(crate) fn possible(test: &str) -> bool {
+fn possible(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     assert!(root || std::env::var_os("KVMNET_LAB").is_none_or(|lab| lab != "require"), "root is required");
     if !root {
@@ -95,8 +97,33 @@ pub(crate) struct Host {
     pub(crate) inet: Namespace,
 }
 
+/// The DHCP and DNS server of the bridge, which ends with this.
+pub(crate) struct Server {
+    dnsmasq: Child,
+    leases: PathBuf,
+}
+
+impl Server {
+    /// The file that it writes leases to.
+    pub(crate) fn path(&self) -> &Path {
+        &self.leases
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.dnsmasq.kill();
+        let _ = self.dnsmasq.wait();
+        let _ = std::fs::remove_file(&self.leases);
+    }
+}
+
 impl Host {
-    pub(crate) fn new() -> Self {
+    /// Builds the host for this test; `None` if it cannot run here.
+    pub(crate) fn new(test: &str) -> Option<Self> {
+        if !possible(test) {
+            return None;
+        }
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let host = Self { guest1: Namespace::new(), guest2: Namespace::new(), inet: Namespace::new() };
         let [pid1, pid2, inet] = [&host.guest1, &host.guest2, &host.inet].map(|ns| ns.0.id());
@@ -106,7 +133,7 @@ impl Host {
              ip link set br0 up
              ip addr add 10.9.0.1/24 dev br0; ip addr add fd00:9::1/64 dev br0 nodad
              sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-             ip link add wan0 type veth peer name wan1 netns {inet}
+             ip link add wan0 address {WAN} type veth peer name wan1 netns {inet}
              ip link set wan0 up
              ip addr add 203.0.113.2/24 dev wan0; ip addr add 2001:db8:1::2/64 dev wan0 nodad
              ip link add tap1 type veth peer name eth0 address {GUEST1} netns {pid1}
@@ -128,7 +155,26 @@ impl Host {
              ip addr add 203.0.113.1/24 dev wan1; ip addr add 2001:db8:1::1/64 dev wan1 nodad
              ip addr add 198.51.100.10/32 dev lo; ip addr add 2001:db8:2::10/128 dev lo nodad");
         sh("ip route add default via 203.0.113.1; ip route add default via 2001:db8:1::1");
-        host
+        Some(host)
+    }
+
+    /// Serves DHCP and DNS on the bridge, as libvirt does.
+    pub(crate) fn serve(&self) -> Server {
+        let leases = std::env::temp_dir().join(format!("kvmnet-wire-{}.leases", std::process::id()));
+        std::fs::write(&leases, "").unwrap();
+        let dnsmasq = Command::new("dnsmasq")
+            .args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--bind-interfaces", "--no-ping"])
+            .args(["--interface=br0", "--except-interface=lo", "--dhcp-range=10.9.0.100,10.9.0.150"])
+            .args(["--dhcp-authoritative", "--user=root"])
+            .arg(format!("--dhcp-leasefile={}", leases.display()))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It listens once both of its sockets are there.
+        sh("for i in $(seq 100); do
+              if ss -Hlun | grep -q ':67 ' && ss -Hlun | grep -q ':53 '; then exit 0; fi; sleep 0.05
+            done; echo 'dnsmasq does not listen' >&2; exit 1");
+        Server { dnsmasq, leases }
     }
 }
 
