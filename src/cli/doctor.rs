@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// Take this address for the internet; may be repeated [default: 1.1.1.1 and its IPv6 twin]
     #[arg(long, value_name = "ADDR")]
     internet_target: Vec<IpAddr>,
-    /// How long libvirt, and the answers on the wire, are waited for
+    /// How long libvirt and DHCP servers are waited for; other answers for 2 seconds at most
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     /// The least severe finding for which the exit code is 1

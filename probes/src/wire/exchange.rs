@@ -16,6 +16,11 @@ use crate::sys::packet::Caught;
 /// leak exists it shows within a millisecond (a bridge and a router) or a few (a guest).
 const QUIET: Duration = Duration::from_millis(400);
 
+/// How long an answer is waited for. A new connection's first retransmission comes after 1 s (RFC 6298,
+/// 2.1): a way that takes twice that is broken to whoever uses it. Only a DHCP server may take longer,
+/// since dnsmasq first asks for 3 s whether somebody has the address.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// How long a NIC is waited for after the last address it was asked for.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -57,7 +62,11 @@ impl<'a> Exchange<'a> {
             (Probe::Discover { .. }, _) => {
                 vec![SETTLE.min(deadline / 2), (SETTLE * 2).min(deadline)]
             }
-            (_, true) => vec![deadline / 4, deadline / 2, deadline],
+            (Probe::DhcpDiscover, true) => vec![deadline / 4, deadline / 2, deadline],
+            (_, true) => {
+                let deadline = deadline.min(ANSWER);
+                vec![deadline / 4, deadline / 2, deadline]
+            }
             (_, false) => vec![QUIET.min(deadline) / 2, QUIET.min(deadline)],
         };
         Self {

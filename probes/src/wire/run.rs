@@ -30,10 +30,10 @@ const MOST_ATTEMPTS: u16 = u16::MAX - 1;
 
 /// Sends every attempt, all side by side, and says what became of each, in the same order.
 ///
-/// Each waits for at most `deadline`, counted from its own first packet. While nothing answers it is
-/// sent again after a quarter and half of that, since a first packet may be lost while a neighbour
-/// is being resolved. An attempt that wants no answer is sent twice and waits 0.4 s at most. No more
-/// than 10,000 packets leave in a second.
+/// Each waits for at most `deadline`, counted from its own first packet, and for no more than 2 s unless
+/// a DHCP server is asked. While nothing answers it is sent again after a quarter and half of that,
+/// since a first packet may be lost while a neighbour is being resolved. An attempt that wants no
+/// answer is sent twice and waits 0.4 s at most. No more than 10,000 packets leave in a second.
 ///
 /// What is sent is real traffic: MAC tables, connection tracking and the kernel's neighbour tables
 /// see it as they see the VM's own, and forget it as they forget that. Nothing else is left, also if
