@@ -9,6 +9,7 @@ mod bridge_down;
 mod bridge_missing;
 mod bridge_netfilter_drop;
 mod bridge_no_address;
+mod bridge_not_persistent;
 mod bridge_port_filter;
 mod bridge_port_state;
 mod device_forwarding_off;
@@ -50,6 +51,7 @@ pub const CHECKS: &[&Check] = &[
     &bridge_missing::CHECK,
     &bridge_netfilter_drop::CHECK,
     &bridge_no_address::CHECK,
+    &bridge_not_persistent::CHECK,
     &bridge_port_filter::CHECK,
     &bridge_port_state::CHECK,
     &device_forwarding_off::CHECK,
