@@ -9,6 +9,7 @@ pub mod json;
 pub mod ports;
 pub mod table;
 pub mod text;
+pub mod trace;
 
 pub use report::*;
 pub use schema::schema;

@@ -155,6 +155,7 @@ impl<'a> Scene<'a> {
                     Traffic::Dhcp => Service::Dhcp,
                     Traffic::Dns => Service::Dns,
                     Traffic::Tcp(port) => Service::Tcp(port),
+                    Traffic::Udp(port) => Service::Udp(port),
                     Traffic::Icmp | Traffic::Resolve => Service::Icmp,
                 },
             )),

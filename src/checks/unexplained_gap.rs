@@ -20,7 +20,7 @@ pub(super) const CHECK: Check = Check {
 };
 
 pub(super) fn diagnose(_scene: &Scene<'_>, gap: &Gap<'_>) -> Diagnosis {
-    let words = gap.step.map(|step| step.text.split_whitespace().collect::<Vec<_>>().join(" "));
+    let words = gap.step.map(ToString::to_string);
     let what = words.unwrap_or_else(|| "nothing stops it".to_owned());
     Diagnosis {
         key: gap.step.map_or_else(String::new, |step| format!("{:?}", step.site)),

@@ -1,6 +1,7 @@
 //! What can go wrong with the arguments and the files that they name.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use kvmnet_reports::text::printable_list;
@@ -37,6 +38,15 @@ pub(crate) enum Failure {
     /// `--vm` or `--network`, and nobody knows the names.
     #[error("cannot look for the {kind} `{wanted}`: libvirt was not read: {reason}")]
     NamesUnknown { kind: &'static str, wanted: String, reason: String },
+    /// Arguments of `trace` that do not go together.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// The VM has fewer NICs.
+    #[error("{vm} has no NIC {nic}")]
+    NoSuchNic { vm: String, nic: usize, has: usize },
+    /// Nobody is known to have an address of a network of this host.
+    #[error("no VM is known to have {address}, an address of network {network}")]
+    NobodyHas { address: IpAddr, network: String },
     /// The asynchronous runtime did not start.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -62,6 +72,10 @@ impl Failure {
                 Some("use the kvmnet that took it, or take it again with this one".to_owned())
             }
             Self::NoSuchName { kind, wanted, known } => Some(did_you_mean(kind, wanted, known)),
+            Self::Usage(_) => Some("see `kvmnet trace --help`".to_owned()),
+            Self::NoSuchNic { has: 1, .. } => Some("it has one NIC".to_owned()),
+            Self::NoSuchNic { has, .. } => Some(format!("it has {has} NICs, counted from 1")),
+            Self::NobodyHas { .. } => Some("`kvmnet ports` lists the addresses that are known".to_owned()),
             Self::NamesUnknown { .. } => Some("run as root, or give the connection with --uri".to_owned()),
         }
     }

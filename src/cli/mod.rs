@@ -8,6 +8,7 @@
 
 mod demo;
 mod doctor;
+mod endpoint;
 mod exit;
 mod facts;
 mod failure;
@@ -16,6 +17,7 @@ mod ports;
 mod progress;
 mod select;
 mod snapshot;
+mod trace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ Examples:
   kvmnet doctor                         is every VM's network as it should be?
   kvmnet doctor --vm web1 --static      one VM, without sending a packet
   kvmnet ports                          which VM is behind which tap, in which bridge
+  kvmnet trace --from vm:web1 --to internet
+                                        one packet's path, rule by rule
   kvmnet snapshot --anonymize -o host.json
   kvmnet doctor --snapshot host.json    the same questions to a recorded host
 
@@ -53,6 +57,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Ports(ports::Arguments),
     Snapshot(snapshot::Arguments),
+    Trace(trace::Arguments),
 }
 
 impl Command {
@@ -62,6 +67,7 @@ impl Command {
             Self::Doctor(arguments) => doctor::run(arguments, color),
             Self::Ports(arguments) => ports::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),
+            Self::Trace(arguments) => trace::run(arguments, color),
         }
     }
 }

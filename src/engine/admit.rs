@@ -29,6 +29,8 @@ pub enum Service {
     Dns,
     /// A TCP port.
     Tcp(u16),
+    /// A UDP port.
+    Udp(u16),
 }
 
 /// The commands that let a flow past the base chain of a netfilter site; none if the site is none.
@@ -125,6 +127,7 @@ impl<'a> Flow<'a> {
                 vec![format!("-i {bridge} -p udp --dport 53"), format!("-i {bridge} -p tcp --dport 53")]
             }
             Self::ToHost(_, Service::Tcp(port)) => vec![format!("-i {bridge} -p tcp --dport {port}")],
+            Self::ToHost(_, Service::Udp(port)) => vec![format!("-i {bridge} -p udp --dport {port}")],
         }
     }
 
@@ -148,6 +151,7 @@ impl<'a> Flow<'a> {
                 vec![format!("iifname {bridge} udp dport 53"), format!("iifname {bridge} tcp dport 53")]
             }
             Self::ToHost(_, Service::Tcp(port)) => vec![format!("iifname {bridge} tcp dport {port}")],
+            Self::ToHost(_, Service::Udp(port)) => vec![format!("iifname {bridge} udp dport {port}")],
         }
     }
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use kvmnet_probes::facts::{BaseChain, Chain, Family, Generation, Policy, Rule};
 
 use super::eval::{End, Scope, run};
+use super::hooks::place;
 use super::packet::{Connection, Packet, Translation};
 use super::{Decision, Site, Step};
 
@@ -205,7 +206,8 @@ impl<'a> Run<'a> {
                     Decision::Unknown
                 }
             };
-            steps.push(Step { reply: false, site, decision, text });
+            let place = place(self.scope.family, self.scope.hook).to_owned();
+            steps.push(Step { reply: false, place, site, decision, text });
         }
         steps
     }

@@ -122,6 +122,9 @@ impl Journey {
             Traffic::Tcp(destination) => {
                 Packet::new(ipv6, ends, Body::Tcp { source: SOURCE_PORT, destination, flags: 2 })
             }
+            Traffic::Udp(destination) => {
+                Packet::new(ipv6, ends, Body::Udp { source: SOURCE_PORT, destination })
+            }
             Traffic::Dns => Packet::new(ipv6, ends, Body::Udp { source: SOURCE_PORT, destination: 53 }),
             Traffic::Dhcp if ipv6 => {
                 let servers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
@@ -146,7 +149,7 @@ impl Journey {
                 Packet::new(claim.ipv6, (self.destination, self.source), Body::Udp { source, destination })
             }
             Traffic::Resolve => Packet { source: self.destination, ttl: 255, ..packet.reply() },
-            Traffic::Icmp | Traffic::Tcp(_) | Traffic::Dns => packet.reply(),
+            Traffic::Icmp | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => packet.reply(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Fates, sites and traces.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{Family, Hook, IfName, Mac};
@@ -155,12 +156,20 @@ pub enum Decision {
 pub struct Step {
     /// It is on the way of the reply.
     pub reply: bool,
-    /// Where.
+    /// Where on the path: a device, a hook, `route`.
+    pub place: String,
+    /// What decided there.
     pub site: Site,
     /// What it did.
     pub decision: Decision,
     /// The step in words, one line.
     pub text: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.place, self.text)
+    }
 }
 
 /// What becomes of a packet and of its reply.

@@ -113,7 +113,7 @@ fn run_one(
 ) {
     let scope = Scope { world: walk.world, table, family, hook };
     for step in run_base(scope, chain, base, packet, doubtful) {
-        walk.step(place(family, hook), step.site, step.decision, step.text);
+        walk.add(step);
     }
 }
 
@@ -167,8 +167,8 @@ fn undo(packet: &mut Packet, of_destination: bool) {
     }
 }
 
-/// The first column of the trace.
-fn place(family: Family, hook: Hook) -> &'static str {
+/// The hook's name in a trace.
+pub(super) fn place(family: Family, hook: Hook) -> &'static str {
     match (family, hook) {
         (Family::Bridge, Hook::Prerouting) => "bridge pre",
         (Family::Bridge, Hook::Input) => "bridge in",

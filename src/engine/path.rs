@@ -70,7 +70,7 @@ fn served(walk: &mut Walk<'_>, journey: &Journey, claim: &Claim, packet: &Packet
         }
         Traffic::Dns => listens(walk, packet, input, "dns", 53),
         // Which services the host offers is not claimed; the packet came up.
-        Traffic::Tcp(_) => {}
+        Traffic::Tcp(_) | Traffic::Udp(_) => {}
     }
 }
 

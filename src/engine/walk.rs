@@ -38,14 +38,18 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Adds a step; `place` is the first column of the trace.
-    pub(super) fn step(&mut self, place: &str, site: Site, decision: Decision, text: impl AsRef<str>) {
-        let decision = match decision {
+    /// Adds a step of the way that is being walked.
+    pub(super) fn step(&mut self, place: &str, site: Site, decision: Decision, text: impl Into<String>) {
+        self.add(Step { reply: self.reply, place: place.to_owned(), site, decision, text: text.into() });
+    }
+
+    /// Adds a step, which is one of the way that is being walked.
+    pub(super) fn add(&mut self, step: Step) {
+        let decision = match step.decision {
             Decision::Drop | Decision::Reject if self.diverted => Decision::Unknown,
             decision => decision,
         };
-        let text = format!("{place:<12}{}", text.as_ref());
-        let step = Step { reply: self.reply, site, decision, text };
+        let step = Step { reply: self.reply, decision, ..step };
         // What stops the packet there and back is named once.
         let again = |earlier: &Step| {
             let stops = !matches!(step.decision, Decision::Pass | Decision::Rewrite);

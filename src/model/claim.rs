@@ -28,6 +28,8 @@ pub enum Traffic {
     Icmp,
     /// A TCP connection to this port.
     Tcp(u16),
+    /// A UDP datagram to this port.
+    Udp(u16),
     /// A DHCP exchange.
     Dhcp,
     /// A DNS question to the gateway.
@@ -51,4 +53,19 @@ pub struct Claim {
     pub traffic: Traffic,
     /// What is wanted.
     pub expected: Expected,
+}
+
+impl Claim {
+    /// `arp`, `ndp`, `icmp`, `tcp/443`, `dhcp`, ….
+    pub fn traffic_in_words(&self) -> String {
+        match self.traffic {
+            Traffic::Resolve if self.ipv6 => "ndp".to_owned(),
+            Traffic::Resolve => "arp".to_owned(),
+            Traffic::Icmp => "icmp".to_owned(),
+            Traffic::Tcp(port) => format!("tcp/{port}"),
+            Traffic::Udp(port) => format!("udp/{port}"),
+            Traffic::Dhcp => "dhcp".to_owned(),
+            Traffic::Dns => "dns".to_owned(),
+        }
+    }
 }

@@ -175,8 +175,7 @@ impl Draft {
         let what = title(&case.cells[at]);
         if let Some(step) = step {
             let way = if step.reply { "the reply to " } else { "" };
-            let words = step.text.split_whitespace().collect::<Vec<_>>().join(" ");
-            self.show("proof", format!("{way}{what}: {words}"));
+            self.show("proof", format!("{way}{what}: {step}"));
         }
         if let Trial::Attempt(attempt) = case.plan.trials[at]
             && let (Some(attempt), Some(observation)) =

@@ -241,7 +241,7 @@ fn by_proof(proof: Predicted, expected: Expected) -> CellVerdict {
 
 /// What the proof stumbled over.
 fn unknown_of(fate: &Fate) -> Option<String> {
-    fate.unknowns().next().map(|step| step.text.split_whitespace().collect::<Vec<_>>().join(" "))
+    fate.unknowns().next().map(ToString::to_string)
 }
 
 fn join(first: Option<String>, second: &str) -> String {

@@ -16,6 +16,9 @@ const DNS_NAME: &str = "localhost";
 /// administered, and no table of the host learns it.
 const STRANGER: Mac = Mac([0x02, 0, 0, 0, 0, 1]);
 
+/// Why UDP is not tried: whoever gets a datagram need not answer.
+const NO_UDP: &str = "no probe stands for a UDP datagram";
+
 /// How a claim is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trial {
@@ -94,6 +97,7 @@ impl<'a> Planner<'a> {
             Traffic::Icmp => Probe::Echo { target, via },
             Traffic::Dns => Probe::DnsQuery { server: target, via, name: DNS_NAME.to_owned() },
             Traffic::Tcp(port) => Probe::TcpSyn { target, port, via },
+            Traffic::Udp(_) => return Err(NO_UDP.to_owned()),
         };
         let needs_source = !matches!(probe, Probe::Resolve { .. } | Probe::DhcpDiscover);
         let sender = if needs_source { self.with_source(nic, sender)? } else { sender };
@@ -225,6 +229,7 @@ impl<'a> Planner<'a> {
         match self.claim.traffic {
             Traffic::Icmp => Ok(Probe::Echo { target, via }),
             Traffic::Tcp(port) => Ok(Probe::TcpSyn { target, port, via }),
+            Traffic::Udp(_) => Err(NO_UDP.to_owned()),
             Traffic::Resolve | Traffic::Dhcp | Traffic::Dns => {
                 Err("this traffic stays on the link".to_owned())
             }

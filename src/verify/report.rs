@@ -95,8 +95,10 @@ fn forgive_choosy_targets(claims: &[Claim], judgements: &mut [Judgement]) {
         {
             judgement.verdict = CellVerdict::Ok;
             judgement.oddity = None;
-            judgement.note =
-                Some(format!("the target does not answer this; {} proves the path", traffic(other)));
+            judgement.note = Some(format!(
+                "the target does not answer this; {} proves the path",
+                other.traffic_in_words()
+            ));
         }
     }
 }
@@ -105,7 +107,7 @@ fn cell(topology: &Topology, claim: &Claim, fate: &Fate, judgement: &Judgement) 
     Cell {
         from: zone(topology, claim.from, claim.source),
         to: zone(topology, claim.to, claim.destination),
-        traffic: traffic(claim),
+        traffic: claim.traffic_in_words(),
         expected: claim.expected,
         predicted: fate.predicted,
         observed: judgement.observed,
@@ -130,17 +132,6 @@ fn zone(topology: &Topology, zone: Zone, address: Option<IpAddr>) -> kvmnet_repo
         vm,
         network: network.map(|network| network.name.clone()),
         address: address.map(|address| address.to_string()),
-    }
-}
-
-fn traffic(claim: &Claim) -> String {
-    match claim.traffic {
-        Traffic::Resolve if claim.ipv6 => "ndp".to_owned(),
-        Traffic::Resolve => "arp".to_owned(),
-        Traffic::Icmp => "icmp".to_owned(),
-        Traffic::Tcp(port) => format!("tcp/{port}"),
-        Traffic::Dhcp => "dhcp".to_owned(),
-        Traffic::Dns => "dns".to_owned(),
     }
 }
 

@@ -21,15 +21,15 @@ fn check(name: &str, host: &Host, (from, to, traffic): Asked, expected: Predicte
     let trace: Vec<String> = fate
         .steps
         .iter()
-        .map(|step| format!("{:?} reply={} {}", step.decision, step.reply, step.text))
+        .map(|step| format!("{:?} reply={} {step}", step.decision, step.reply))
         .collect();
     let trace = trace.join("\n");
     assert_eq!(fate.predicted, expected, "{name}: {from:?} -> {to:?} {traffic:?}\n{trace}");
-    let texts: Vec<&str> = fate
+    let texts: Vec<String> = fate
         .steps
         .iter()
         .filter(|step| !matches!(step.decision, Decision::Pass | Decision::Rewrite))
-        .map(|step| step.text.as_str())
+        .map(ToString::to_string)
         .collect();
     let missed: Vec<_> = says.iter().filter(|said| !texts.iter().any(|text| text.contains(*said))).collect();
     let false_alarms: Vec<_> =
@@ -156,8 +156,8 @@ fn each_fault_is_named_by_its_site() {
             Deny,
             &["in virbr1, not in virbr0"],
         ),
-        ("tap down", |host| host.link(VNET0).up = false, (NAT0, NAT1, Icmp), Deny, &["vnet0       down"]),
-        ("bridge down", |host| host.link(VIRBR0).up = false, (NAT0, NAT1, Icmp), Deny, &["virbr0      down"]),
+        ("tap down", |host| host.link(VNET0).up = false, (NAT0, NAT1, Icmp), Deny, &["vnet0 down"]),
+        ("bridge down", |host| host.link(VIRBR0).up = false, (NAT0, NAT1, Icmp), Deny, &["virbr0 down"]),
         (
             "port switched off",
             |host| host.port(VNET0).state = PortState::Disabled,

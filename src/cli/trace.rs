@@ -1,0 +1,202 @@
+//! `kvmnet trace`: the path of one packet and of its reply, rule by rule, from the facts alone.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use kvmnet_probes::facts::Snapshot;
+use kvmnet_reports::trace::{self, SCHEMA, Trace, TraceDecision, TraceSite, TraceStep};
+use kvmnet_reports::{Expected, Predicted, json};
+
+use super::failure::Failure;
+use super::output::{Color, Destination, Format};
+use super::{endpoint, exit, facts};
+use crate::engine::owner::{Owner, owner};
+use crate::engine::{Decision, Fate, Site, fate};
+use crate::model::{Claim, Topology, Traffic};
+use endpoint::Endpoint;
+
+const EXAMPLES: &str = "\
+Examples:
+  kvmnet trace --from vm:web1 --to 198.51.100.10 --proto tcp --dport 443
+  kvmnet trace --from vm:web1 --to gateway --proto dns
+  kvmnet trace --from vm:web1/2 --to vm:db1     from its second NIC
+  kvmnet trace --from host --to vm:web1
+  kvmnet trace --from outside:203.0.113.9 --to vm:web1 --proto tcp --dport 22
+  kvmnet trace --from vm:web1 --to internet --snapshot host.json --format json";
+
+const CODES: &str = "\
+The exit code is 0 if the packet arrives and its reply comes back, 1 if either is stopped, 3 if that
+cannot be said.";
+
+/// Follow one packet and its reply through the host, rule by rule, without sending it
+///
+/// Past a place that drops the packet the path goes on as if it had passed, so that every place that
+/// stops it is shown at once.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(&format!("{EXAMPLES}\n\n{CODES}")))]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    facts: facts::Arguments,
+    /// Who sends: `vm:NAME`, `vm:NAME/NIC`, `host`, `outside` or `outside:ADDR`
+    #[arg(long, value_name = "END")]
+    from: Endpoint,
+    /// To whom: an address, `vm:NAME`, `vm:NAME/NIC`, `gateway`, `host` or `internet`
+    #[arg(long, value_name = "END")]
+    to: Endpoint,
+    /// What is sent
+    #[arg(long, value_enum, default_value_t = Proto::Icmp)]
+    proto: Proto,
+    /// To which port, with `--proto tcp` or `udp`
+    #[arg(long, value_name = "PORT")]
+    dport: Option<u16>,
+    /// In which form to write
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Write to this file, as a whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Proto {
+    /// ARP for IPv4, neighbour discovery for IPv6
+    Arp,
+    /// An echo request
+    Icmp,
+    /// The SYN of a new connection
+    Tcp,
+    /// A datagram
+    Udp,
+    /// DHCP to the gateway
+    Dhcp,
+    /// A DNS query to the gateway
+    Dns,
+}
+
+pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
+    let traffic = traffic(arguments.proto, arguments.dport)?;
+    let origin = arguments.facts.origin(Duration::from_secs(5));
+    let snapshot = super::runtime()?.block_on(origin.observe())?;
+    let topology = Topology::from_snapshot(&snapshot);
+    let ends = endpoint::resolve(&snapshot, &topology, &arguments.from, &arguments.to)?;
+    let claim = Claim {
+        from: ends.from,
+        to: ends.to,
+        source: ends.source,
+        destination: ends.destination,
+        ipv6: ends.destination.or(ends.source).is_some_and(|address| address.is_ipv6()),
+        traffic,
+        expected: Expected::Allow,
+    };
+    let fate = fate(&snapshot, &topology, &claim);
+    let trace = Trace {
+        schema: SCHEMA.to_owned(),
+        host: snapshot.host.name.clone(),
+        from: in_words(&arguments.from, claim.source),
+        to: in_words(&arguments.to, claim.destination),
+        traffic: claim.traffic_in_words(),
+        predicted: fate.predicted,
+        steps: steps(&snapshot, &fate),
+    };
+    let destination = Destination::from(arguments.output);
+    let mut text = Vec::new();
+    let written = match arguments.format {
+        Format::Table => trace::write(&trace, destination.form(color), &mut text),
+        Format::Json => json::write(&trace, &mut text),
+    };
+    written.expect("memory takes every byte");
+    destination.deliver(&text, false)?;
+    Ok(ExitCode::from(match trace.predicted {
+        Predicted::Allow => exit::VERIFIED,
+        Predicted::Deny => exit::GAPS,
+        Predicted::Partial | Predicted::Unknown => exit::INCOMPLETE,
+    }))
+}
+
+fn traffic(proto: Proto, port: Option<u16>) -> Result<Traffic, Failure> {
+    let usage = |text: &'static str| Err(Failure::Usage(text));
+    match (proto, port) {
+        (Proto::Tcp, Some(port)) => Ok(Traffic::Tcp(port)),
+        (Proto::Udp, Some(port)) => Ok(Traffic::Udp(port)),
+        (Proto::Tcp | Proto::Udp, None) => usage("--proto tcp and udp need a port: --dport PORT"),
+        (Proto::Arp | Proto::Icmp | Proto::Dhcp | Proto::Dns, Some(_)) => {
+            usage("--dport goes with --proto tcp or udp")
+        }
+        (Proto::Arp, None) => Ok(Traffic::Resolve),
+        (Proto::Icmp, None) => Ok(Traffic::Icmp),
+        (Proto::Dhcp, None) => Ok(Traffic::Dhcp),
+        (Proto::Dns, None) => Ok(Traffic::Dns),
+    }
+}
+
+/// `vm:web1 (192.168.122.11)`.
+fn in_words(end: &Endpoint, address: Option<IpAddr>) -> String {
+    let name = end.to_string();
+    match address.map(|address| address.to_string()) {
+        Some(address) if address != name => format!("{name} ({address})"),
+        _ => name,
+    }
+}
+
+fn steps(snapshot: &Snapshot, fate: &Fate) -> Vec<TraceStep> {
+    let step = |step: &crate::engine::Step| TraceStep {
+        reply: step.reply,
+        place: step.place.clone(),
+        decision: match step.decision {
+            Decision::Pass => TraceDecision::Pass,
+            Decision::Rewrite => TraceDecision::Rewrite,
+            Decision::Drop => TraceDecision::Drop,
+            Decision::Reject => TraceDecision::Reject,
+            Decision::Unknown => TraceDecision::Unknown,
+        },
+        text: step.text.clone(),
+        site: site(snapshot, &step.site),
+    };
+    fate.steps.iter().map(step).collect()
+}
+
+fn site(snapshot: &Snapshot, site: &Site) -> TraceSite {
+    let text = |text: &dyn ToString| Some(text.to_string());
+    let none = TraceSite::default();
+    match site {
+        Site::NoTap { .. } => TraceSite { kind: "tap", ..none },
+        Site::Link { device, .. } => TraceSite { kind: "link", device: text(device), ..none },
+        Site::NoMaster { device } => TraceSite { kind: "bridge-membership", device: text(device), ..none },
+        Site::OtherBridge { device, bridge, .. } => {
+            TraceSite { kind: "bridge-membership", device: text(device), bridge: text(bridge), ..none }
+        }
+        Site::BridgePort { device, bridge, .. } => {
+            TraceSite { kind: "bridge-port", device: text(device), bridge: text(bridge), ..none }
+        }
+        Site::NoLanPort { bridge } => TraceSite { kind: "lan-port", bridge: text(bridge), ..none },
+        Site::Fdb { bridge, port } => {
+            TraceSite { kind: "fdb", device: text(port), bridge: text(bridge), ..none }
+        }
+        Site::Neighbour { device, .. } => TraceSite { kind: "neighbour", device: text(device), ..none },
+        Site::NoAddress { device, .. } => TraceSite { kind: "address", device: text(device), ..none },
+        Site::Sysctl { name, .. } => TraceSite { kind: "sysctl", name: text(name), ..none },
+        Site::Route { table, .. } => {
+            TraceSite { kind: "route", table: table.map(|table| table.to_string()), ..none }
+        }
+        Site::Rule { priority, .. } => TraceSite { kind: "rule", name: text(priority), ..none },
+        Site::Netfilter { family, table, chain, handle, .. } => TraceSite {
+            kind: "netfilter",
+            table: Some(format!("{family} {table}")),
+            chain: text(chain),
+            handle: *handle,
+            owner: Some(owner(snapshot, site))
+                .filter(|owner| *owner != Owner::Unknown)
+                .map(|owner| owner.to_string()),
+            ..none
+        },
+        Site::NoNat { device, .. } => TraceSite { kind: "nat", device: text(device), ..none },
+        Site::NoService { service, device } => {
+            TraceSite { kind: "service", device: text(device), name: text(service), ..none }
+        }
+        Site::Opaque { what } => TraceSite { kind: "opaque", name: text(what), ..none },
+        Site::MissingFact { source } => TraceSite { kind: "missing-fact", name: text(source), ..none },
+    }
+}
