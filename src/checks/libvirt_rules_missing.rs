@@ -2,7 +2,6 @@
 //!
 //! Often nobody notices: the guests may reach everything, and more than they should.
 
-use kvmnet_probes::facts::ForwardMode;
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, network};
@@ -42,8 +41,7 @@ fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
 }
 
 fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Option<Diagnosis> {
-    let guarded = matches!(zone.mode, ForwardMode::Nat | ForwardMode::Isolated | ForwardMode::Route);
-    if !zone.in_libvirt || !zone.active || !guarded || zone.bridge_index.is_none() {
+    if !zone.in_libvirt || !zone.active || !libvirt::writes_rules(zone.mode) || zone.bridge_index.is_none() {
         return None;
     }
     let rules = [false, true]

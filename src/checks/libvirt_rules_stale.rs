@@ -44,7 +44,7 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Option<Diagnosis> {
     if stale.is_empty()
         || !zone.in_libvirt
         || !zone.active
-        || zone.is_lan()
+        || !libvirt::writes_rules(zone.mode)
         || !libvirt::rules_are_gone(scene.snapshot, zone, false)
     {
         return None;

@@ -173,7 +173,11 @@ fn network(walk: &Walk<'_>, zone: Zone, denied: bool) -> Option<usize> {
 fn stand_in(topology: &Topology, network: usize, ipv6: bool, gateway: bool) -> Option<IpAddr> {
     let zone = topology.networks.get(network).filter(|zone| !zone.is_lan())?;
     let net = zone.gateways.iter().find(|net| net.addr().is_ipv6() == ipv6)?;
-    if gateway { Some(net.addr()) } else { net.hosts().find(|address| *address != net.addr()) }
+    if gateway {
+        return Some(net.addr());
+    }
+    // The first address of an IPv6 subnet is that of all its routers (RFC 4291, 2.6.1).
+    net.hosts().find(|address| *address != net.addr() && *address != net.network())
 }
 
 /// The solicited-node group of an address, and its MAC; all nodes if the address is not known.

@@ -5,7 +5,7 @@
 //! a running one.
 
 use kvmnet_probes::facts::{
-    Bytes, Chain, Compare, Daemon, Expr, Family, IfIndex, Register, Rule, Snapshot, Table,
+    Bytes, Chain, Compare, Daemon, Expr, Family, ForwardMode, IfIndex, Rule, Snapshot, Table,
 };
 
 use crate::model::NetworkZone;
@@ -24,6 +24,11 @@ pub fn network_service(snapshot: &Snapshot) -> &'static str {
         Some(Daemon::Modular) => "virtnetworkd",
         Some(Daemon::Libvirtd | Daemon::TestDriver | Daemon::Unknown) | None => "libvirtd",
     }
+}
+
+/// Whether libvirt writes rules for a network of this mode.
+pub fn writes_rules(mode: ForwardMode) -> bool {
+    matches!(mode, ForwardMode::Nat | ForwardMode::Isolated | ForwardMode::Route)
 }
 
 /// Whether libvirt wrote this chain.
@@ -137,30 +142,25 @@ struct DeviceTest {
 }
 
 fn device_tests(rule: &Rule) -> Vec<DeviceTest> {
-    let mut loaded: Vec<(Register, &str)> = Vec::new();
     let mut tests = Vec::new();
-    for expr in &rule.exprs {
-        match expr {
-            Expr::Meta { destination, key } => {
-                loaded.retain(|(register, _)| register != destination);
-                loaded.push((*destination, key));
-            }
-            Expr::Cmp { source, op: Compare::Eq, data } => {
-                let key = loaded.iter().find(|(register, _)| register == source).map(|(_, key)| *key);
-                let (outgoing, by_index) = match key {
-                    Some("iif") => (false, true),
-                    Some("oif") => (true, true),
-                    Some("iifname") => (false, false),
-                    Some("oifname") => (true, false),
-                    _ => continue,
-                };
-                tests.push(DeviceTest {
-                    outgoing,
-                    by_index: by_index.then(|| index_of(data)).flatten(),
-                    by_name: (!by_index).then(|| name_of(data)),
-                });
-            }
-            _ => {}
+    for pair in rule.exprs.windows(2) {
+        // A register is used again by the next load: only the comparison that follows at once counts.
+        let [Expr::Meta { destination, key }, Expr::Cmp { source, op: Compare::Eq, data }] = pair else {
+            continue;
+        };
+        let (outgoing, by_index) = match key.as_str() {
+            "iif" => (false, true),
+            "oif" => (true, true),
+            "iifname" => (false, false),
+            "oifname" => (true, false),
+            _ => continue,
+        };
+        if source == destination {
+            tests.push(DeviceTest {
+                outgoing,
+                by_index: by_index.then(|| index_of(data)).flatten(),
+                by_name: (!by_index).then(|| name_of(data)),
+            });
         }
     }
     tests
@@ -174,4 +174,35 @@ fn index_of(data: &Bytes) -> Option<IfIndex> {
 fn name_of(data: &Bytes) -> String {
     let end = data.0.iter().position(|&byte| byte == 0).unwrap_or(data.0.len());
     String::from_utf8_lossy(&data.0[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use kvmnet_probes::facts::{PayloadBase, Register};
+
+    use super::*;
+    use crate::testing::{index, known, snapshot};
+
+    /// `oif "virbr0" ip6 daddr fd00:155::/64`, with one register for both.
+    #[test]
+    fn what_a_register_is_used_for_afterwards_names_no_device() {
+        let mut snapshot = snapshot();
+        let bridge = index(&snapshot, "virbr0");
+        let register = Register(1);
+        let compare =
+            |data: &[u8]| Expr::Cmp { source: register, op: Compare::Eq, data: Bytes(data.to_vec()) };
+        let exprs = vec![
+            Expr::Meta { destination: register, key: "oif".to_owned() },
+            compare(&bridge.0.to_ne_bytes()),
+            Expr::Payload { destination: register, base: PayloadBase::Network, offset: 24, length: 8 },
+            compare(&[0xfd, 0, 1, 0x55, 0, 0, 0, 0]),
+        ];
+        let tables = known(&mut snapshot.nf_tables);
+        let table = tables.iter_mut().find(|table| table.name == NFTABLES_TABLE).expect("libvirt's table");
+        let chain = table.chains.first_mut().expect("a chain");
+        chain.rules.push(Rule { handle: 99, comment: None, counter: None, exprs });
+        assert_eq!(stale_indices(&snapshot), []);
+        known(&mut snapshot.links).retain(|link| link.index != bridge);
+        assert_eq!(stale_indices(&snapshot), [bridge]);
+    }
 }

@@ -6,7 +6,7 @@ use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
 use kvmnet_probes::wire::{Attempt, Device, NextHopMac, Probe, Sender};
 use kvmnet_reports::Expected;
 
-use crate::model::{Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Zone};
+use crate::model::{AddressSource, Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Zone};
 
 /// The name that DNS servers are asked for: they answer it from their own hosts file, so that a dead
 /// upstream does not look like a dead server.
@@ -89,6 +89,11 @@ impl<'a> Planner<'a> {
         if network.is_lan() {
             return self.to_lan_router(network, sender);
         }
+        if self.claim.traffic == Traffic::Dhcp
+            && let Some(other) = self.asks_dhcp_for(nic)
+        {
+            return Err(format!("{} stands for it, which has no lease either", other.label()));
+        }
         let target = self.claim.destination.ok_or("the gateway has no address of this family")?;
         let via = NextHopMac::Known(self.bridge(network)?.1);
         let probe = match self.claim.traffic {
@@ -103,6 +108,21 @@ impl<'a> Planner<'a> {
         let sender = if needs_source { self.with_source(nic, sender)? } else { sender };
         let watch = vec![self.bridge(network)?.0];
         Ok(Attempt { sender, probe, watch, arrival: None, wants_answer: true })
+    }
+
+    /// The NIC of the same network that asks its DHCP server in place of this one. dnsmasq answers one
+    /// question after the other, and for an address that it leased to nobody yet it first listens for 3 s
+    /// whether somebody has it (`src/rfc2131.c`, `do_icmp_ping`): of those without a lease only the first
+    /// can be sure to be answered in time.
+    fn asks_dhcp_for(self, nic: &Nic) -> Option<&'a Nic> {
+        let leased = |nic: &Nic| {
+            let sources = nic.addresses.iter().map(|known| known.source);
+            sources.into_iter().any(|source| matches!(source, AddressSource::Lease | AddressSource::Reserved))
+        };
+        let same =
+            |other: &&Nic| other.network == nic.network && other.active && other.link_up && !leased(other);
+        let first = self.topology.nics.iter().filter(same).find(|other| self.as_vm(other).is_ok())?;
+        (!leased(nic) && first != nic).then_some(first)
     }
 
     /// The LAN's router answers for itself. One that the host does not know cannot be asked for; the

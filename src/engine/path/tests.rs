@@ -18,11 +18,8 @@ type Asked = (Zone, Zone, Traffic);
 /// Whether the fate is as expected, and the steps that stop or are undecided say exactly `says`.
 fn check(name: &str, host: &Host, (from, to, traffic): Asked, expected: Predicted, says: &[&str]) {
     let fate = host.fate(from, to, traffic);
-    let trace: Vec<String> = fate
-        .steps
-        .iter()
-        .map(|step| format!("{:?} reply={} {step}", step.decision, step.reply))
-        .collect();
+    let trace: Vec<String> =
+        fate.steps.iter().map(|step| format!("{:?} reply={} {step}", step.decision, step.reply)).collect();
     let trace = trace.join("\n");
     assert_eq!(fate.predicted, expected, "{name}: {from:?} -> {to:?} {traffic:?}\n{trace}");
     let texts: Vec<String> = fate
