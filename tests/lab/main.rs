@@ -11,6 +11,7 @@
 
 mod faults;
 mod host;
+mod modes;
 mod scenario;
 mod topology;
 

@@ -1,0 +1,123 @@
+//! Networks of every kind beside the usual three: a healthy one raises no alarm.
+
+use std::fmt::Write as _;
+
+use crate::host::{Backend, Host};
+use crate::scenario::{assert_healthy, on_shared_host};
+
+/// A network and how many guests are plugged into it.
+struct Network {
+    name: &'static str,
+    guests: usize,
+    /// What its XML has besides the name and the bridge.
+    xml: &'static str,
+}
+
+const NETWORKS: &[Network] = &[
+    Network {
+        name: "nat6",
+        guests: 2,
+        xml: "<forward mode='nat'><nat ipv6='yes'/></forward>
+              <ip address='192.168.155.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.155.100' end='192.168.155.200'/></dhcp></ip>
+              <ip family='ipv6' address='fd00:155::1' prefix='64'/>",
+    },
+    Network {
+        name: "natdev",
+        guests: 1,
+        xml: "<forward mode='nat' dev='eth0'/>
+              <ip address='192.168.156.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.156.100' end='192.168.156.200'/></dhcp></ip>",
+    },
+    Network {
+        name: "routed",
+        guests: 1,
+        xml: "<forward mode='route'/>
+              <ip address='192.0.2.129' netmask='255.255.255.192'>
+                <dhcp><range start='192.0.2.140' end='192.0.2.180'/></dhcp></ip>",
+    },
+    Network {
+        name: "opened",
+        guests: 1,
+        xml: "<forward mode='open'/>
+              <ip address='192.168.157.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.157.100' end='192.168.157.200'/></dhcp></ip>",
+    },
+    Network { name: "bare", guests: 2, xml: "" },
+    Network {
+        name: "apart",
+        guests: 2,
+        xml: "<forward mode='nat'/><port isolated='yes'/>
+              <ip address='192.168.158.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.158.100' end='192.168.158.200'/></dhcp></ip>",
+    },
+    Network {
+        name: "twonets",
+        guests: 1,
+        xml: "<forward mode='nat'/>
+              <ip address='192.168.159.1' netmask='255.255.255.0'/>
+              <ip address='192.168.160.1' netmask='255.255.255.0'/>",
+    },
+];
+
+/// The shell script that starts the networks and their guests, which stay paused: they show what the
+/// facts alone prove, and their ports are real.
+fn start() -> String {
+    let mut script = String::from("set -e\n");
+    let mut number = 0;
+    for (at, network) in NETWORKS.iter().enumerate() {
+        let Network { name, guests, xml } = network;
+        let bridge = at + 10;
+        let _ = write!(
+            script,
+            "virsh -q net-define /dev/stdin <<XML\n<network><name>{name}</name><bridge name='virbr{bridge}'/>{xml}</network>\n\
+             XML\nvirsh -q net-start {name}; virsh -q net-autostart {name}\n"
+        );
+        for guest in 1..=*guests {
+            number += 1;
+            let _ = write!(
+                script,
+                "virsh -q create --paused /dev/stdin <<XML\n<domain type='qemu'><name>{name}{guest}</name>\
+                 <memory unit='MiB'>32</memory><os><type machine='pc'>hvm</type></os><devices>\
+                 <interface type='network'><source network='{name}'/><mac address='52:54:00:bb:00:{number:02x}'/>\
+                 <model type='virtio'/></interface></devices></domain>\nXML\n"
+            );
+        }
+    }
+    script
+}
+
+fn stop() -> String {
+    let mut script = String::from("set -e\n");
+    for Network { name, guests, .. } in NETWORKS {
+        for guest in 1..=*guests {
+            let _ = writeln!(script, "virsh -q destroy {name}{guest}");
+        }
+        let _ = writeln!(script, "virsh -q net-destroy {name}; virsh -q net-undefine {name}");
+    }
+    script
+}
+
+fn every_kind_is_healthy(host: &Host) {
+    host.sh(&start());
+    assert_healthy(host);
+    let (_, report) = host.doctor(&["--static"]);
+    for Network { name, guests, .. } in NETWORKS {
+        let zone = Some((*name).to_owned());
+        let claimed = report.matrix.iter().any(|cell| cell.from.network == zone || cell.to.network == zone);
+        let nics = report.nics.iter().filter(|nic| nic.network == zone).count();
+        assert!(claimed && nics == *guests, "{name}: {nics} NICs, claims: {claimed}");
+    }
+    host.sh(&stop());
+    assert_healthy(host);
+}
+
+#[test]
+fn nftables() {
+    on_shared_host(Backend::Nftables, every_kind_is_healthy);
+}
+
+#[test]
+fn iptables() {
+    on_shared_host(Backend::Iptables, every_kind_is_healthy);
+}
