@@ -89,10 +89,9 @@ pub const CHECKS: &[&Check] = &[
 /// What explains a gap: the check and what it says. Every gap is explained, if need be by saying that
 /// it is not.
 pub fn explain(scene: &Scene<'_>, gap: &Gap<'_>) -> (&'static Check, Diagnosis) {
-    let causes = CHECKS.iter().filter_map(|check| Some((*check, check.cause?)));
+    let mut causes = CHECKS.iter().filter_map(|check| Some((*check, check.cause?)));
     causes
-        .filter_map(|(check, cause)| Some((check, cause(scene, gap)?)))
-        .next()
+        .find_map(|(check, cause)| Some((check, cause(scene, gap)?)))
         .unwrap_or_else(|| (&unexplained_gap::CHECK, unexplained_gap::diagnose(scene, gap)))
 }
 

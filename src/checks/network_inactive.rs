@@ -1,5 +1,6 @@
 //! A libvirt network that VMs belong to is not started.
 
+use kvmnet_probes::facts::IfName;
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, network};
@@ -58,7 +59,7 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Diagnosis {
     let stranded: Vec<&str> = scene
         .members(zone)
         .filter(|nic| nic.bridge.is_none())
-        .filter_map(|nic| nic.tap.as_ref().map(|tap| tap.as_str()))
+        .filter_map(|nic| nic.tap.as_ref().map(IfName::as_str))
         .collect();
     let bridge = zone.bridge.as_ref().map(|bridge| quoted(bridge.as_str()));
     if let Some(bridge) = bridge {

@@ -5,7 +5,7 @@
 //! a running one.
 
 use kvmnet_probes::facts::{
-    Bytes, Chain, Compare, Daemon, Expr, Family, ForwardMode, IfIndex, Rule, Snapshot, Table,
+    Bytes, Chain, Compare, Daemon, Expr, Family, ForwardMode, IfIndex, IfName, Rule, Snapshot, Table,
 };
 
 use crate::model::NetworkZone;
@@ -127,8 +127,8 @@ fn tables(snapshot: &Snapshot, ipv6: bool) -> Option<impl Iterator<Item = &Table
 
 fn names_bridge(rule: &Rule, network: &NetworkZone, outgoing: bool) -> bool {
     device_tests(rule).into_iter().any(|test| {
-        let by_name = test.by_name.is_some()
-            && test.by_name.as_deref() == network.bridge.as_ref().map(|name| name.as_str());
+        let by_name =
+            test.by_name.is_some() && test.by_name.as_deref() == network.bridge.as_ref().map(IfName::as_str);
         let by_index = test.by_index.is_some() && test.by_index == network.bridge_index;
         test.outgoing == outgoing && (by_name || by_index)
     })

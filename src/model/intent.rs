@@ -151,12 +151,13 @@ const ROWS: &[Row] = &[
 impl Row {
     fn wish(&self, mode: ForwardMode, attachment: Attachment) -> Wish {
         match (attachment, mode) {
-            (Attachment::Invisible, _) => Free,
+            (Attachment::Invisible, _) | (Attachment::Tap, ForwardMode::Hostdev | ForwardMode::Unknown) => {
+                Free
+            }
             (Attachment::Macvtap, _)
             | (Attachment::Tap, ForwardMode::Private | ForwardMode::Vepa | ForwardMode::Passthrough) => {
                 self.macvtap
             }
-            (Attachment::Tap, ForwardMode::Hostdev | ForwardMode::Unknown) => Free,
             (Attachment::Tap, ForwardMode::Nat) => self.nat,
             (Attachment::Tap, ForwardMode::Isolated) => self.isolated,
             (Attachment::Tap, ForwardMode::Route) => self.route,
@@ -176,7 +177,9 @@ pub fn claims(topology: &Topology, scope: &Scope) -> Vec<Claim> {
         let side = Side { topology, targets, explicit, at };
         for ipv6 in [false, true] {
             if side.has_family(ipv6) {
-                ROWS.iter().for_each(|row| side.add(row, ipv6, &mut found));
+                for row in ROWS {
+                    side.add(row, ipv6, &mut found);
+                }
             }
         }
     }

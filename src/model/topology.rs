@@ -61,6 +61,7 @@ pub struct Uplink {
 }
 
 /// A network as a zone.
+#[expect(clippy::struct_excessive_bools, reason = "libvirt's own switches, one each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkZone {
     /// Its name.
@@ -156,6 +157,7 @@ impl NetworkZone {
 }
 
 /// A NIC of a domain.
+#[expect(clippy::struct_excessive_bools, reason = "libvirt's own switches, one each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nic {
     /// The domain's name.

@@ -1,7 +1,7 @@
 //! From a snapshot and what the wire showed to a report.
 //!
-//! The order of a run: [`predict`] fates for the claims, [`plan`] attempts for them, let
-//! `kvmnet_probes::wire::run` try them, and [`report`] what follows. [`discover`] and [`learn`] come
+//! The order of a run: [`predict`] fates for the claims, [`plan()`] attempts for them, let
+//! `kvmnet_probes::wire::run` try them, and [`report()`] what follows. [`discover()`] and [`learn`] come
 //! first where packets may be sent: they find addresses that nothing else knows. Pure: whoever calls
 //! does the sending. A run without packets gives [`Plan::untried`] in place of a plan.
 

@@ -77,8 +77,8 @@ impl<'a> Planner<'a> {
             (Zone::Nic(from), Zone::Nic(to)) => {
                 self.to_nic(&self.topology.nics[from], &self.topology.nics[to])
             }
-            (Zone::Host, Zone::Nic(to)) => self.from_host(&self.topology.nics[to]),
-            (Zone::Outside, Zone::Nic(to)) => self.from_outside(&self.topology.nics[to]),
+            (Zone::Host, Zone::Nic(to)) => self.host_to_nic(&self.topology.nics[to]),
+            (Zone::Outside, Zone::Nic(to)) => self.outside_to_nic(&self.topology.nics[to]),
             (from, to) => Err(format!("no packet stands for {from:?} to {to:?}")),
         }
     }
@@ -179,7 +179,7 @@ impl<'a> Planner<'a> {
         Ok(Attempt { sender, probe: self.probe(via)?, watch, arrival: Some(tap), wants_answer })
     }
 
-    fn from_host(self, nic: &Nic) -> Result<Attempt, String> {
+    fn host_to_nic(self, nic: &Nic) -> Result<Attempt, String> {
         if nic.attachment != Attachment::Tap {
             return Err("host and VM do not reach one another over macvtap, by design".to_owned());
         }
@@ -205,7 +205,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn from_outside(self, nic: &Nic) -> Result<Attempt, String> {
+    fn outside_to_nic(self, nic: &Nic) -> Result<Attempt, String> {
         let network = self.network(nic)?;
         let address = self.claim.source.ok_or("no address outside is known to ask from")?;
         let tap = tap_of(nic)?;

@@ -14,9 +14,9 @@ pub(super) fn symptom(cells: &[&Cell], members: impl Fn(&str) -> usize) -> Optio
         return None;
     }
     let vms: BTreeSet<&str> =
-        cells.iter().flat_map(|cell| sufferer(cell)).filter_map(|zone| zone.vm.as_deref()).collect();
+        cells.iter().filter_map(|cell| sufferer(cell)).filter_map(|zone| zone.vm.as_deref()).collect();
     let networks: BTreeSet<&str> =
-        cells.iter().flat_map(|cell| sufferer(cell)).filter_map(|zone| zone.network.as_deref()).collect();
+        cells.iter().filter_map(|cell| sufferer(cell)).filter_map(|zone| zone.network.as_deref()).collect();
     let all: usize = networks.iter().map(|network| members(network)).sum();
     // One of several guests is named; if it hits all of a network, the network is.
     let single = vms.len() < all || (vms.len() == 1 && networks.is_empty());

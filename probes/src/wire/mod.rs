@@ -1,6 +1,6 @@
 //! Packets sent as a VM or as the host, and watched where they come out.
 //!
-//! [`run`] takes every [`Attempt`] at once, sends them side by side and gives one [`Observation`]
+//! [`run()`] takes every [`Attempt`] at once, sends them side by side and gives one [`Observation`]
 //! each, in the same order. Nothing that it does outlives the process.
 
 mod answer;

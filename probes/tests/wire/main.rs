@@ -1,6 +1,8 @@
 //! Packets on the wire of a private host: answered, stopped on their way, leaking, and many at once.
 //! Every test makes its own host ([`topology`] draws it) and changes what it says.
 
+#![expect(clippy::print_stderr, clippy::unwrap_used, reason = "tests may fail, and say what they skip")]
+
 mod topology;
 
 use std::net::Ipv4Addr;
@@ -137,8 +139,8 @@ fn what_must_not_arrive_is_seen_where_it_does() {
 
 #[test]
 fn a_server_offers_an_address_and_no_lease_is_taken() {
-    let Some(host) = Host::new("a_server_offers_an_address_and_no_lease_is_taken") else { return };
-    let leases = host.serve();
+    let Some(_host) = Host::new("a_server_offers_an_address_and_no_lease_is_taken") else { return };
+    let leases = Host::serve();
     let guest = as_guest1("10.9.0.11");
     let via = NextHopMac::Known(BRIDGE);
     let query = Probe::DnsQuery { server: ip("10.9.0.1"), via, name: "localhost".to_owned() };

@@ -158,8 +158,8 @@ impl Host {
         Some(host)
     }
 
-    /// Serves DHCP and DNS on the bridge, as libvirt does.
-    pub(crate) fn serve(&self) -> Server {
+    /// Serves DHCP and DNS on the bridge of the host that this thread is in, as libvirt does.
+    pub(crate) fn serve() -> Server {
         let leases = std::env::temp_dir().join(format!("kvmnet-wire-{}.leases", std::process::id()));
         std::fs::write(&leases, "").unwrap();
         let dnsmasq = Command::new("dnsmasq")

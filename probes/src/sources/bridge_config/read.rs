@@ -23,7 +23,6 @@ pub(super) struct Host<'a> {
 }
 
 /// Reads the source. A file that cannot be read or understood is a caveat.
-#[expect(clippy::unused_async, reason = "every source is awaited alike; these files never wait")]
 pub(crate) async fn read(context: &Context) -> Result<Reading<Vec<BridgeConfigFile>>, Infallible> {
     let mut files = Files::below(&context.root);
     let devices = Devices::of_this_host().unwrap_or_else(|error| {
