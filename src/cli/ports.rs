@@ -78,14 +78,10 @@ fn list(snapshot: &Snapshot, topology: &Topology, select: &select::Arguments) ->
 }
 
 fn port(topology: &Topology, nic: &Nic, network: Option<String>) -> Port {
-    let mut addresses: Vec<PortAddress> = Vec::new();
-    for known in &nic.addresses {
-        let (address, source) = (known.address.to_string(), source_word(known.source).to_owned());
-        match addresses.iter_mut().find(|known| known.address == address) {
-            Some(known) => known.sources.push(source),
-            None => addresses.push(PortAddress { address, sources: vec![source] }),
-        }
-    }
+    let addresses = nic.addresses.iter().map(|known| PortAddress {
+        address: known.address.to_string(),
+        sources: known.sources.iter().map(|source| source_word(*source).to_owned()).collect(),
+    });
     Port {
         vm: nic.vm.clone(),
         nic: nic.position + 1,
@@ -98,7 +94,7 @@ fn port(topology: &Topology, nic: &Nic, network: Option<String>) -> Port {
             tap: nic.tap_mac.as_ref().map(ToString::to_string),
             learned: nic.learned_macs.iter().map(ToString::to_string).collect(),
         },
-        addresses,
+        addresses: addresses.collect(),
         notes: disagreements(topology, nic)
             .into_iter()
             .map(|text| Note { disagreement: true, text })

@@ -235,8 +235,13 @@ impl<'a> Pairing<'a> {
                     v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.is_unicast_link_local()
                 }
             };
-            if !unusable && known.iter().all(|entry| entry.address != address) {
-                known.push(NicAddress { address, source });
+            if unusable {
+                return;
+            }
+            match known.iter_mut().find(|entry| entry.address == address) {
+                Some(entry) if entry.sources.contains(&source) => {}
+                Some(entry) => entry.sources.push(source),
+                None => known.push(NicAddress { address, sources: vec![source] }),
             }
         };
         self.interface.addresses.iter().for_each(|net| add(net.addr(), AddressSource::Xml));

@@ -38,10 +38,9 @@ impl Topology {
         for nic in self.nics.iter_mut().filter(|nic| nic.mac == mac && nic.active) {
             for &address in addresses {
                 let known = nic.addresses.iter().position(|known| known.address == address);
-                let entry = known.map_or(NicAddress { address, source: AddressSource::Wire }, |at| {
-                    nic.addresses.remove(at)
-                });
-                nic.addresses.insert(0, entry);
+                let mut sources = known.map(|at| nic.addresses.remove(at).sources).unwrap_or_default();
+                sources.insert(0, AddressSource::Wire);
+                nic.addresses.insert(0, NicAddress { address, sources });
             }
         }
     }
@@ -110,12 +109,12 @@ pub enum AddressSource {
 }
 
 /// An address of a NIC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NicAddress {
     /// The address.
     pub address: IpAddr,
-    /// Where it is known from.
-    pub source: AddressSource,
+    /// Where it is known from, the most reliable first.
+    pub sources: Vec<AddressSource>,
 }
 
 impl Nic {
@@ -299,7 +298,7 @@ mod tests {
         let mut snapshot = snapshot();
         let bridge = index(&snapshot, "virbr0");
         let web1 = nic(&Topology::from_snapshot(&snapshot), "web1").mac;
-        for address in ["192.168.122.1", "10.99.0.5", "192.168.122.77"] {
+        for address in ["192.168.122.1", "10.99.0.5", "192.168.122.11", "192.168.122.77"] {
             known(&mut snapshot.neighbours).push(kvmnet_probes::facts::Neighbour {
                 device: bridge,
                 address: address.parse().unwrap(),
@@ -309,9 +308,16 @@ mod tests {
             });
         }
         let topology = Topology::from_snapshot(&snapshot);
-        let known: Vec<String> =
-            nic(&topology, "web1").addresses.iter().map(|known| known.address.to_string()).collect();
-        assert_eq!(known, ["192.168.122.11", "192.168.122.77"]);
+        let known: Vec<_> = nic(&topology, "web1")
+            .addresses
+            .iter()
+            .map(|known| (known.address.to_string(), known.sources.clone()))
+            .collect();
+        let expected = [
+            ("192.168.122.11", vec![AddressSource::Reserved, AddressSource::Neighbour]),
+            ("192.168.122.77", vec![AddressSource::Neighbour]),
+        ];
+        assert_eq!(known, expected.map(|(address, sources)| (address.to_owned(), sources)));
     }
 
     #[test]
@@ -319,10 +325,8 @@ mod tests {
         let mut topology = Topology::from_snapshot(&snapshot());
         let mac = nic(&topology, "web1").mac;
         topology.add_wire_addresses(mac, &["192.168.122.150".parse().unwrap()]);
-        let first = nic(&topology, "web1").addresses[0];
-        assert_eq!(
-            (first.address.to_string().as_str(), first.source),
-            ("192.168.122.150", AddressSource::Wire)
-        );
+        let first = &nic(&topology, "web1").addresses[0];
+        assert_eq!(first.address.to_string(), "192.168.122.150");
+        assert_eq!(first.sources, [AddressSource::Wire]);
     }
 }
