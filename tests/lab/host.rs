@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use kvmnet_reports::Report;
+use serde_json::Value;
 
 /// libvirt's firewall backend, or no libvirt at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,17 @@ impl Host {
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
         self.run(script).ok(script)
+    }
+
+    /// What a command on the host prints as JSON; null if it prints nothing.
+    #[track_caller]
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
+        let ran = Ran::from(self.command(words[0]).args(&words[1..]).output().expect("nsenter runs"));
+        let text = ran.ok(&words.join(" "));
+        if text.trim().is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{words:?} prints no JSON ({e}): {text}"))
     }
 
     /// Runs a shell command on the far side of the uplink that must succeed; its output.

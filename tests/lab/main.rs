@@ -12,6 +12,7 @@
 mod faults;
 mod host;
 mod modes;
+mod ports;
 mod scenario;
 mod topology;
 

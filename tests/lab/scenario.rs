@@ -45,6 +45,25 @@ pub(crate) fn on_shared_host(backend: Backend, test: impl FnOnce(&Host)) {
     *slot = Some(host);
 }
 
+/// Each guest, its network, the network's bridge and the host's address there.
+pub(crate) const PLUGGED: [(&str, &str, &str, &str); 4] = [
+    ("db1", "iso", "virbr1", "192.168.150.1"),
+    ("lan1", "lan", "br0", "10.20.0.2"),
+    ("web1", "default", "virbr0", "192.168.122.1"),
+    ("web2", "default", "virbr0", "192.168.122.1"),
+];
+
+/// Lets every guest ping the host, so that the bridges and the host have heard of it just now. For
+/// seconds after a port was plugged in or out, spanning tree makes the bridges forget after 4 s instead
+/// of 300: that is waited for.
+#[track_caller]
+pub(crate) fn let_guests_speak(host: &Host) {
+    host.wait_for("! ip -d link show type bridge | grep -q 'topology_change 1'");
+    for (guest, _, _, address) in PLUGGED {
+        assert!(host.guest_reaches(guest, address), "{guest} does not reach {address}");
+    }
+}
+
 impl Scenario {
     /// Runs the scenario on the backend's shared host.
     pub(crate) fn run(&self, backend: Backend) {
