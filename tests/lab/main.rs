@@ -9,6 +9,10 @@
     reason = "tests run programs, read files and say what they skip"
 )]
 
+/// The facts' comparison with `ip` and `bridge`, which the facts' own tests use too.
+#[path = "../../probes/tests/agree/mod.rs"]
+mod agree;
+mod facts;
 mod faults;
 mod host;
 mod modes;

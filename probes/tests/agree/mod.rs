@@ -53,7 +53,8 @@ fn name(names: &Names, index: IfIndex) -> Value {
     names.get(&index).map_or(Value::Null, |name| name.as_str().into())
 }
 
-fn compare(what: &str, ours: &[Value], theirs: &[Value]) -> Vec<String> {
+/// The rows that only one side has; a row that both have counts as often as it is there.
+pub(crate) fn compare(what: &str, ours: &[Value], theirs: &[Value]) -> Vec<String> {
     let mut count: BTreeMap<String, i64> = BTreeMap::new();
     for row in ours {
         *count.entry(row.to_string()).or_default() += 1;
