@@ -18,6 +18,7 @@ mod host;
 mod modes;
 mod ports;
 mod scenario;
+mod snapshot;
 mod topology;
 
 /// Whether the lab can be set up here; says so if not.
