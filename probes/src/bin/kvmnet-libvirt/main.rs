@@ -12,10 +12,14 @@ mod daemon;
 mod sys;
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::thread;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use virt::connect::Connect;
 use virt::error::clear_error_callback;
 
@@ -59,9 +63,9 @@ fn run() -> Result<(), Error> {
         Request::Facts { uri } => uri,
     };
     sys::drop_capabilities().map_err(Error::Capabilities)?;
-    // Both are precautions; a kernel that refuses them is no reason to stop.
+    // A precaution; a kernel that refuses it is no reason to stop.
     let _ = prctl::set_no_new_privs();
-    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    thread::spawn(end_with_reader);
     // Otherwise libvirt prints every error itself.
     clear_error_callback();
 
@@ -72,6 +76,21 @@ fn run() -> Result<(), Error> {
     })?;
     let json = serde_json::to_vec(&facts).map_err(|error| Error::Write(error.into()))?;
     io::stdout().write_all(&json).map_err(Error::Write)
+}
+
+/// Ends this program once nobody reads what it prints: `kvmnet` may be killed while libvirt hangs. A
+/// signal on the parent's death would miss a parent that was killed before it was asked for.
+fn end_with_reader() {
+    let output = io::stdout();
+    // A pipe without a reader is an error, which is told without being asked for.
+    let mut watched = [PollFd::new(output.as_fd(), PollFlags::empty())];
+    loop {
+        match poll(&mut watched, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Err(_) => return,
+            Ok(_) => drop(raise(Signal::SIGKILL)),
+        }
+    }
 }
 
 /// What is asked of the program.
