@@ -20,6 +20,7 @@ mod ports;
 mod scenario;
 mod snapshot;
 mod topology;
+mod untouched;
 
 /// Whether the lab can be set up here; says so if not.
 fn can_run() -> bool {
