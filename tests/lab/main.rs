@@ -12,6 +12,7 @@
 /// The facts' comparison with `ip` and `bridge`, which the facts' own tests use too.
 #[path = "../../probes/tests/agree/mod.rs"]
 mod agree;
+mod degraded;
 mod facts;
 mod faults;
 mod host;
