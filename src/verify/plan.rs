@@ -116,8 +116,8 @@ impl<'a> Planner<'a> {
     /// can be sure to be answered in time.
     fn asks_dhcp_for(self, nic: &Nic) -> Option<&'a Nic> {
         let leased = |nic: &Nic| {
-            let sources = nic.addresses.iter().map(|known| known.source);
-            sources.into_iter().any(|source| matches!(source, AddressSource::Lease | AddressSource::Reserved))
+            let mut sources = nic.addresses.iter().flat_map(|known| &known.sources);
+            sources.any(|source| matches!(source, AddressSource::Lease | AddressSource::Reserved))
         };
         let same =
             |other: &&Nic| other.network == nic.network && other.active && other.link_up && !leased(other);
