@@ -169,13 +169,14 @@ fn a_nic_is_asked_for_its_addresses() {
 fn a_thousand_attempts_are_told_apart() {
     let Some(_host) = Host::new("a_thousand_attempts_are_told_apart") else { return };
     // Every second one asks for an address that nobody has.
-    let target = |number: usize| if number % 2 == 0 { "10.9.0.12" } else { "10.9.0.77" };
+    let target = |number: usize| if number.is_multiple_of(2) { "10.9.0.12" } else { "10.9.0.77" };
     let attempt = |number| wanted(as_guest1("10.9.0.11"), echo(target(number), "10.9.0.12"));
     let attempts: Vec<_> = (0..1000).map(attempt).collect();
     for (number, observed) in try_all(&attempts).iter().enumerate() {
-        match number % 2 {
-            0 => assert_eq!(answer(observed), &Answer::Echo, "{number}"),
-            _ => assert_eq!(observed.outcome, Outcome::Silent, "{number}"),
+        if number.is_multiple_of(2) {
+            assert_eq!(answer(observed), &Answer::Echo, "{number}");
+        } else {
+            assert_eq!(observed.outcome, Outcome::Silent, "{number}");
         }
     }
 }
