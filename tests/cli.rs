@@ -85,7 +85,7 @@ fn refused(output: &Output, code: i32, said: &[&str]) {
 
 #[test]
 fn help_shows_examples_and_exit_codes() {
-    for subcommand in [&[][..], &["doctor"], &["ports"], &["snapshot"]] {
+    for subcommand in [&[][..], &["doctor"], &["explain"], &["ports"], &["snapshot"], &["trace"]] {
         let output = kvmnet(&[subcommand, &["--help"]].concat());
         assert_eq!(output.status.code(), Some(0));
         for part in ["Usage: kvmnet", "Examples:\n  kvmnet ", "Exit codes:\n  0 ", "\n  70  a bug"] {
@@ -100,7 +100,7 @@ fn help_shows_examples_and_exit_codes() {
 fn the_reference_is_fresh() {
     let mut fresh =
         "# Command line\n\nGenerated from `--help` by `KVMNET_UPDATE=1 cargo test --test cli`.\n".to_owned();
-    for subcommand in ["", "doctor", "ports", "snapshot", "demo"] {
+    for subcommand in ["", "doctor", "trace", "ports", "explain", "snapshot", "demo"] {
         let arguments: Vec<_> = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let title = ["kvmnet", subcommand].join(" ");
         let output = kvmnet(&arguments);
@@ -113,6 +113,32 @@ fn the_reference_is_fresh() {
     }
     let copy = fs::read_to_string(path).expect("docs/cli.md is there");
     assert!(copy == fresh, "docs/cli.md is stale: run the tests with KVMNET_UPDATE=1");
+}
+
+/// `docs/checks.md` is what `kvmnet explain` says of every check.
+#[test]
+fn the_catalogue_is_fresh() {
+    let list = kvmnet(&["explain", "--list", "--format", "json"]);
+    let list: Value = serde_json::from_str(stdout(&list)).expect("JSON");
+    let checks = list["checks"].as_array().expect("checks");
+    assert!(checks.len() > 30);
+    let mut fresh =
+        "# Checks\n\nGenerated from `kvmnet explain` by `KVMNET_UPDATE=1 cargo test --test cli`.\n"
+            .to_owned();
+    for check in checks {
+        let id = check["id"].as_str().expect("an id");
+        let output = kvmnet(&["explain", id]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text: Vec<_> = stdout(&output).trim_end().lines().map(str::trim_end).collect();
+        fresh += &format!("\n## {id}\n\n```text\n{}\n```\n", text.join("\n"));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/checks.md");
+    if update() {
+        fs::write(path, &fresh).expect("the catalogue can be written");
+    }
+    let copy = fs::read_to_string(path).expect("docs/checks.md is there");
+    assert!(copy == fresh, "docs/checks.md is stale: run the tests with KVMNET_UPDATE=1");
+    refused(&kvmnet(&["explain", "forward-policy"]), 2, &["no check", "did you mean `forward-policy-drop`?"]);
 }
 
 #[test]

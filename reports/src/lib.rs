@@ -5,6 +5,7 @@ mod grid;
 mod report;
 mod schema;
 
+pub mod catalogue;
 pub mod json;
 pub mod ports;
 pub mod table;

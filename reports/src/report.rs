@@ -209,6 +209,17 @@ pub enum Severity {
     Error,
 }
 
+impl Severity {
+    /// The severity in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// Something that is wrong, with its cause and its fix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {

@@ -91,14 +91,25 @@ impl Failure {
 
 /// The known name that is most like the wanted one, and the others.
 fn did_you_mean(kind: &str, wanted: &str, known: &[String]) -> String {
+    if kind == "check" {
+        // All of them would fill the screen.
+        return near_name(wanted, known).map_or_else(
+            || "`kvmnet explain --list` lists them".to_owned(),
+            |best| format!("did you mean `{best}`? `kvmnet explain --list` lists all"),
+        );
+    }
     if known.is_empty() {
         return format!("libvirt knows no {kind}");
     }
     let list = printable_list(known.iter().map(String::as_str));
-    let near = |name: &&String| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
-    let best = known.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
-    match best.filter(|best| near(best) > 0.8) {
+    match near_name(wanted, known) {
         Some(best) => format!("did you mean `{}`? known: {list}", kvmnet_reports::text::printable(best)),
         None => format!("known: {list}"),
     }
+}
+
+/// The known name that could have been meant.
+fn near_name<'a>(wanted: &str, known: &'a [String]) -> Option<&'a String> {
+    let near = |name: &&String| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
+    known.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|best| near(best) > 0.8)
 }

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod endpoint;
 mod exit;
+mod explain;
 mod facts;
 mod failure;
 mod output;
@@ -31,6 +32,7 @@ Examples:
   kvmnet demo                           try it on a private host made for it
   kvmnet doctor                         is every VM's network as it should be?
   kvmnet doctor --vm web1 --static      one VM, without sending a packet
+  kvmnet explain forward-policy-drop    what a finding means
   kvmnet ports                          which VM is behind which tap, in which bridge
   kvmnet trace --from vm:web1 --to internet
                                         one packet's path, rule by rule
@@ -55,6 +57,7 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
+    Explain(explain::Arguments),
     Ports(ports::Arguments),
     Snapshot(snapshot::Arguments),
     Trace(trace::Arguments),
@@ -65,6 +68,7 @@ impl Command {
         match self {
             Self::Demo(arguments) => demo::run(&arguments),
             Self::Doctor(arguments) => doctor::run(arguments, color),
+            Self::Explain(arguments) => explain::run(&arguments, color),
             Self::Ports(arguments) => ports::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),
             Self::Trace(arguments) => trace::run(arguments, color),

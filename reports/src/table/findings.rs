@@ -44,7 +44,8 @@ fn entry(report: &Report, finding: &Finding, form: Form, out: &mut impl io::Writ
     if !broken.is_empty() {
         block.line("breaks", &claims(&broken))?;
     }
-    block.fix(finding)
+    block.fix(finding)?;
+    block.line("more", &format!("kvmnet explain {}", printable(&finding.id)))
 }
 
 /// `vm:web1` → `web1`, `network:default` → `network default`.
