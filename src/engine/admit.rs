@@ -2,7 +2,7 @@
 
 use kvmnet_probes::facts::{Data, Expr, Family, Hook, Snapshot, Table, Verdict};
 
-use super::owner::{Owner, owner, table_at};
+use super::owner::{Owner, is_iptables, owner, table_at};
 use super::{Site, quoted};
 
 /// What is to pass.
@@ -81,13 +81,6 @@ fn base_chain(table: &Table, hook: Hook) -> Option<&String> {
     let at_hook =
         |chain: &&kvmnet_probes::facts::Chain| chain.base.as_ref().is_some_and(|base| base.hook == hook);
     Some(&table.chains.iter().find(at_hook)?.name)
-}
-
-/// The tables and chains that iptables-nft makes are its own: nft would show, but not mend them.
-fn is_iptables(family: Family, table: &str, chain: &str) -> bool {
-    matches!(family, Family::Ip | Family::Ip6)
-        && matches!(table, "filter" | "nat" | "mangle" | "raw" | "security")
-        && matches!(chain, "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING")
 }
 
 /// Docker's chain for the administrator's rules is there and the base chain goes through it.

@@ -11,6 +11,7 @@ use kvmnet_probes::facts::{BaseChain, Chain, Family, Generation, Policy, Rule};
 use super::eval::{End, Scope, run};
 use super::hooks::place;
 use super::packet::{Connection, Packet, Translation};
+use super::rule_text::rule_text;
 use super::{Decision, Site, Step};
 
 /// Deeper than any kernel follows (`NFT_JUMP_STACK_SIZE` is 16): a snapshot written by hand may loop.
@@ -141,7 +142,8 @@ impl<'a> Run<'a> {
     }
 
     fn event(&mut self, event: Event, chain: &Chain, rule: &Rule, note: &str) {
-        let (place, text) = (self.place(chain), rule_text(rule));
+        let place = self.place(chain);
+        let text = rule_text(self.scope.world.snapshot, self.scope.table, rule);
         let site = self.site(chain, Some(rule.handle), text.clone());
         let end = match event {
             Event::Accepts | Event::Stops(_) => String::new(),
@@ -226,9 +228,4 @@ fn translated(before: (Option<Translation>, Option<Translation>), now: &Connecti
     source
         .map(|nat| format!("source {}", words(nat.address, nat.port)))
         .or_else(|| destination.map(|nat| format!("destination {}", words(nat.address, nat.port))))
-}
-
-/// The rule as text.
-fn rule_text(rule: &Rule) -> String {
-    rule.comment.clone().unwrap_or_else(|| format!("{:?}", rule.exprs))
 }

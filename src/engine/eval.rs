@@ -9,6 +9,7 @@ use kvmnet_probes::facts::{
 use super::loads;
 use super::packet::{Octets, Packet, Tracked, Translation};
 use super::registers::{Registers, Truth, equal, order, within};
+use super::rule_text::expression_text;
 use super::sets::{Found, look_up};
 use super::world::World;
 use super::xtables;
@@ -74,9 +75,9 @@ impl Flow<'_> {
 pub(super) fn run<'r>(scope: Scope<'r>, packet: &mut Packet, rule: &'r Rule, doubtful: bool) -> Outcome<'r> {
     let mut registers = Registers::new();
     let mut doubt: Option<String> = None;
-    for expr in &rule.exprs {
+    for place in 0..rule.exprs.len() {
         let sure = !doubtful && doubt.is_none();
-        match step(scope, packet, &mut registers, expr, sure) {
+        match step(scope, packet, &mut registers, (rule, place), sure) {
             Flow::Continue => {}
             Flow::Break => return Outcome { end: End::Next, doubt: None },
             Flow::Maybe(why) => doubt = doubt.or(Some(why)),
@@ -91,9 +92,11 @@ fn step<'r>(
     scope: Scope<'r>,
     packet: &mut Packet,
     registers: &mut Registers,
-    expr: &'r Expr,
+    (rule, place): (&'r Rule, usize),
     sure: bool,
 ) -> Flow<'r> {
+    let said = || format!("`{}`", expression_text(scope.world.snapshot, scope.table, rule, place));
+    let expr = &rule.exprs[place];
     match expr {
         Expr::Immediate { destination, data: Data::Value(bytes) } => {
             registers.write(*destination, &super::packet::known(&bytes.0));
@@ -101,11 +104,11 @@ fn step<'r>(
         Expr::Immediate { data: Data::Verdict(verdict), .. } => return decide(verdict),
         Expr::Cmp { source, op, data } => {
             let value = registers.read(*source, data.0.len());
-            return Flow::of(compare(&value, *op, &data.0), || format!("`{expr:?}`"));
+            return Flow::of(compare(&value, *op, &data.0), said);
         }
         Expr::Range { source, invert, from, to } => {
             let value = registers.read(*source, from.0.len());
-            return Flow::of(within(&value, &from.0, &to.0).negate(*invert), || format!("`{expr:?}`"));
+            return Flow::of(within(&value, &from.0, &to.0).negate(*invert), said);
         }
         Expr::Payload { destination, base, offset, length } => match packet.load(*base, *offset, *length) {
             Some(octets) => registers.write(*destination, &octets),
@@ -141,7 +144,7 @@ fn step<'r>(
         Expr::Rt { destination, .. } => registers.forget(*destination),
         Expr::Bitwise { .. } | Expr::Shift { .. } | Expr::Byteorder { .. } => compute(registers, expr),
         Expr::Lookup { set, source, destination, invert } => {
-            return find(scope, registers, set, *source, *destination, *invert);
+            return find(scope, registers, (set, *invert), *source, *destination, said);
         }
         Expr::MetaSet { source, key } => {
             if key == "mark" {
@@ -199,7 +202,7 @@ fn step<'r>(
         }
         Expr::Queue => return Flow::Anything("a process decides (queue)".to_owned()),
         Expr::Match(test) => {
-            return Flow::of(xtables::matches(scope, packet, &test.test), || format!("match {}", test.name));
+            return Flow::of(xtables::matches(scope, packet, &test.test), said);
         }
         Expr::Target(target) => return xtables::act(scope, packet, target, sure),
         Expr::Opaque { name, .. } => return Flow::Anything(format!("expression {name} is not understood")),
@@ -271,10 +274,10 @@ fn compute(registers: &mut Registers, expr: &Expr) {
 fn find<'r>(
     scope: Scope<'r>,
     registers: &mut Registers,
-    name: &'r str,
+    (name, invert): (&'r str, bool),
     source: Register,
     destination: Option<Register>,
-    invert: bool,
+    said: impl Fn() -> String,
 ) -> Flow<'r> {
     let Some(set) = scope.table.sets.iter().find(|set| set.name == name) else {
         return Flow::Anything(format!("set {name} was not read"));
@@ -283,11 +286,11 @@ fn find<'r>(
     let element = match look_up(scope.table, set, &key) {
         // A map of verdicts may hold any of them.
         Found::Maybe if destination.is_some() && set.verdicts => {
-            return Flow::Anything(format!("look-up in map {name}"));
+            return Flow::Anything(said());
         }
         Found::Maybe => {
             destination.inspect(|register| registers.forget(*register));
-            return Flow::Maybe(format!("look-up in set {name}"));
+            return Flow::Maybe(said());
         }
         Found::Nothing if invert => return Flow::Continue,
         Found::Nothing => return Flow::Break,
@@ -295,7 +298,7 @@ fn find<'r>(
         Found::Element(element) => element,
     };
     if element.exprs.iter().any(is_limit) {
-        return Flow::Maybe(format!("a limit on an element of set {name}"));
+        return Flow::Maybe(format!("a limit on an element of {}", said()));
     }
     match (&element.data, destination) {
         (Some(Data::Verdict(verdict)), Some(_)) => return decide(verdict),

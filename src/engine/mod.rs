@@ -21,6 +21,7 @@ mod packet;
 mod path;
 mod registers;
 mod route;
+mod rule_text;
 mod sets;
 mod shell;
 #[cfg(test)]
@@ -31,4 +32,5 @@ mod xtables;
 
 pub use fate::*;
 pub use path::fate;
+pub use rule_text::rule_text;
 pub use shell::quoted;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kvmnet_probes::facts::{Hook, ManagerKind, Snapshot, Table};
+use kvmnet_probes::facts::{Family, Hook, ManagerKind, Snapshot, Table};
 
 use super::Site;
 use super::libvirt::is_libvirts;
@@ -78,6 +78,20 @@ pub fn owner(snapshot: &Snapshot, site: &Site) -> Owner {
 
 fn has_chain(table: &Table, prefix: &str) -> bool {
     table.chains.iter().any(|chain| chain.name.starts_with(prefix))
+}
+
+/// The tables and chains that iptables-nft makes are its own: nft would show, but not mend them.
+pub(super) fn is_iptables(family: Family, table: &str, chain: &str) -> bool {
+    matches!(family, Family::Ip | Family::Ip6)
+        && matches!(table, "filter" | "nat" | "mangle" | "raw" | "security")
+        && matches!(chain, "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING")
+}
+
+/// The same of ebtables-nft.
+pub(super) fn is_ebtables(family: Family, table: &str, chain: &str) -> bool {
+    family == Family::Bridge
+        && matches!(table, "filter" | "nat" | "broute")
+        && matches!(chain, "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING" | "BROUTING")
 }
 
 /// The table in which a netfilter site lies.
