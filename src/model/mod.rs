@@ -6,6 +6,7 @@ mod claim;
 mod intent;
 mod network;
 mod nic;
+mod taps;
 mod topology;
 
 pub use claim::*;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kvmnet_probes::facts::{
-    ForwardMode, IfIndex, IfName, Interface, InterfaceSource, Link, LinkKind, Network, Route, RouteKind,
-    RuleAction, Snapshot,
+    ForwardMode, IfIndex, IfName, Interface, InterfaceSource, Libvirt, Link, LinkKind, Network, Route,
+    RouteKind, RuleAction, Snapshot,
 };
 
 use super::{NetworkZone, Uplink};
@@ -73,8 +73,7 @@ fn is_default(route: &Route, table: u32, ipv6: bool) -> bool {
 }
 
 /// libvirt's networks, then the bridges that NICs are plugged into without one.
-pub(super) fn zones(snapshot: &Snapshot, uplinks: &[Uplink]) -> Vec<NetworkZone> {
-    let Some(libvirt) = snapshot.libvirt.known() else { return Vec::new() };
+pub(super) fn zones(snapshot: &Snapshot, libvirt: &Libvirt, uplinks: &[Uplink]) -> Vec<NetworkZone> {
     let taps: Vec<&IfName> =
         libvirt.domains.iter().flat_map(|domain| &domain.interfaces).filter_map(tap_name).collect();
     let mut networks: Vec<&Network> = libvirt.networks.iter().collect();

