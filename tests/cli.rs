@@ -130,7 +130,7 @@ fn the_catalogue_is_fresh() {
         let output = kvmnet(&["explain", id]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let text: Vec<_> = stdout(&output).trim_end().lines().map(str::trim_end).collect();
-        fresh += &format!("\n## {id}\n\n```text\n{}\n```\n", text.join("\n"));
+        fresh += &["\n## ", id, "\n\n```text\n", &text.join("\n"), "\n```\n"].concat();
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/checks.md");
     if update() {
