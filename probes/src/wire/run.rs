@@ -25,6 +25,10 @@ const BURST: u32 = 32;
 /// A request for the same MAC by the same sender within this time serves all who wait for it.
 const SAME_REQUEST: Duration = Duration::from_millis(20);
 
+/// An answer that came in time counts also if it is read late, on a machine that is busy. Longer than
+/// this nobody's traffic keeps a run from ending.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The numbers of attempts fit into 16 bits.
 const MOST_ATTEMPTS: u16 = u16::MAX - 1;
 
@@ -133,7 +137,6 @@ impl<'a> Run<'a> {
     async fn drive(&mut self) -> Result<(), Trouble> {
         while self.unfinished > 0 {
             self.send_due()?;
-            self.pass_marks();
             if self.unfinished == 0 {
                 break;
             }
@@ -147,8 +150,11 @@ impl<'a> Run<'a> {
                     if let Some(event) = event? {
                         self.hear(&event);
                     }
+                    let long_ago = Instant::now().checked_sub(PATIENCE);
+                    long_ago.inspect(|&then| self.pass_marks(then));
                 }
-                () = sleep_until(wake) => {}
+                // Nothing is left to be heard: what has not come by now has not come in time.
+                () = sleep_until(wake) => self.pass_marks(Instant::now()),
             }
         }
         Ok(())
@@ -232,9 +238,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Looks after the attempts whose time has come.
-    fn pass_marks(&mut self) {
-        let now = Instant::now();
+    /// Looks after the attempts whose time has come by `now`.
+    fn pass_marks(&mut self, now: Instant) {
         while let Some(&Reverse((at, index))) = self.marks.peek()
             && at <= now
         {
