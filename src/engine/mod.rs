@@ -18,6 +18,7 @@ pub mod libvirt;
 mod loads;
 pub mod owner;
 mod packet;
+pub mod packet_set;
 mod path;
 mod registers;
 mod route;
