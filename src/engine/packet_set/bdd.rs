@@ -6,7 +6,7 @@
 //! high edge of a node is never negated.
 //!
 //! Nodes are not freed one by one: an arena belongs to one question, and what an abandoned attempt
-//! left is cut off by [`Arena::rollback`]. An arena that would grow past its budget of nodes says
+//! left is cut off by `Arena::rollback`. An arena that would grow past its budget of nodes says
 //! [`Undecided`], which whoever asked has to pass on.
 
 use std::ops::{Not, Range};
