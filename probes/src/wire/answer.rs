@@ -332,7 +332,12 @@ fn quoted_token(run: RunId, protocol: IpNextHeaderProtocol, rest: &[u8]) -> Opti
                 .then(|| sequence.first_chunk().map(|&sequence| Token::Echo(u16::from_be_bytes(sequence))))?
         }),
         IpNextHeaderProtocols::Tcp => {
-            run.number_of(u32::from_be_bytes(*rest.get(4..8)?.first_chunk()?)).map(Token::Tcp)
+            // The reset by which a guest ends a connection that it knows nothing of has the number after
+            // its SYN's, which is another probe's. Where the flags are quoted they tell it.
+            let flags = rest.get(13).copied().unwrap_or(TcpFlags::SYN);
+            let is_syn = flags & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == TcpFlags::SYN;
+            let sequence = u32::from_be_bytes(*rest.get(4..8)?.first_chunk()?);
+            run.number_of(sequence).filter(|_| is_syn).map(Token::Tcp)
         }
         protocol => read_transport(run, protocol, rest).map(|(token, _)| token),
     }
