@@ -192,14 +192,15 @@ fn raw_kinds(plan: &Plan<'_>) -> impl Iterator<Item = RawKind> {
 /// Tells what the host's routing or rules said from what went wrong with the sending itself.
 fn refused(by: IpAddr, target: IpAddr, error: io::Error) -> Result<Sent, Trouble> {
     match error.raw_os_error() {
-        // Routes: unreachable and none, prohibit, blackhole, a device that is down. Rules: EPERM.
+        // Routes: unreachable and none, prohibit, blackhole, a device that is down. Rules: EPERM, at egress ENOBUFS.
         Some(
             libc::ENETUNREACH
             | libc::EHOSTUNREACH
             | libc::EACCES
             | libc::EINVAL
             | libc::ENETDOWN
-            | libc::EPERM,
+            | libc::EPERM
+            | libc::ENOBUFS,
         ) => Ok(Sent::RefusedHere { by, error }),
         _ => Err(Trouble::Host { target, source: error }),
     }
