@@ -32,23 +32,36 @@ pub(super) fn enter(walk: &mut Walk<'_>, packet: &mut Packet, port: IfIndex, bri
                 port_drops(walk, port, bridge, "vlan: untagged frames belong to no VLAN of the port");
             }
         }
-        if settings.locked
-            && let Some(mac) = packet.source_mac
-        {
-            let entry = walk.world.fdb(bridge, mac, inside.vlan);
-            if entry.is_none_or(|entry| entry.port != port || entry.permanent) {
-                port_drops(walk, port, bridge, &format!("locked: the MAC table does not hold {mac} here"));
+        match packet.source_mac {
+            _ if !settings.locked => {}
+            None => {
+                let name = walk.world.name(port);
+                walk.opaque(name.as_str(), "locked: whether the MAC table holds the sender's MAC here");
+            }
+            Some(mac) => {
+                let entry = walk.world.fdb(bridge, mac, inside.vlan);
+                if entry.is_none_or(|entry| entry.port != port || entry.permanent) {
+                    port_drops(
+                        walk,
+                        port,
+                        bridge,
+                        &format!("locked: the MAC table does not hold {mac} here"),
+                    );
+                }
             }
         }
     }
     let input = walk.world.device(port);
     packet.input = Some(input.clone());
+    packet.to_other &= packet.destination_mac != walk.world.mac(bridge);
     hooks::pass(walk, packet, Family::Bridge, Hook::Brouting);
     hooks::pass(walk, packet, Family::Bridge, Hook::Prerouting);
     if calls_ip(walk, packet, bridge) {
         packet.port_in = Some(input);
         packet.input = Some(walk.world.device(bridge));
+        let to_other = std::mem::take(&mut packet.to_other);
         hooks::pass(walk, packet, packet.family(), Hook::Prerouting);
+        packet.to_other = to_other;
         inside.prerouted = true;
     }
     inside
@@ -106,7 +119,15 @@ pub(super) fn leave(walk: &mut Walk<'_>, packet: &mut Packet, inside: Inside, po
                 "hairpin off: a frame does not leave by the port that it came in by",
             );
         }
+        if settings.neigh_suppress && packet.asks_for_mac() {
+            walk.program(
+                walk.world.name(port).as_str(),
+                "neigh_suppress: the bridge answers in place of whom it knows",
+            );
+        }
         match packet.destination_mac {
+            // What the host itself sends to all goes to all (`br_flood`).
+            Some(mac) if mac.is_group() && from.is_none() => {}
             Some(Mac::BROADCAST) if !settings.broadcast_flood => {
                 port_drops(walk, port, bridge, "broadcast flood off");
             }
@@ -116,7 +137,7 @@ pub(super) fn leave(walk: &mut Walk<'_>, packet: &mut Packet, inside: Inside, po
                     "multicast flood off: whether the group was joined",
                 );
             }
-            Some(mac) if !mac.is_group() => table(walk, (bridge, vlan), port, settings, mac),
+            Some(mac) if !mac.is_group() => table(walk, inside, port, settings, mac),
             None if !settings.unicast_flood => {
                 walk.opaque(
                     walk.world.name(port).as_str(),
@@ -159,7 +180,10 @@ fn through_ip(walk: &mut Walk<'_>, packet: &mut Packet, bridge: IfIndex, hook: H
     packet.input = (hook == Hook::Forward).then(|| device.clone());
     packet.output = Some(device);
     (packet.port_in, packet.port_out) = (from, Some(to));
+    // While they are in these hooks the kernel says of all frames that they are for this host.
+    let to_other = std::mem::take(&mut packet.to_other);
     hooks::pass(walk, packet, packet.family(), hook);
+    packet.to_other = to_other;
 }
 
 /// Whether bridged packets of this family pass the IP hooks.
@@ -189,7 +213,7 @@ fn calls(
 /// What the MAC table says of a unicast frame that should leave by `port`.
 fn table(
     walk: &mut Walk<'_>,
-    (bridge, vlan): (IfIndex, Option<u16>),
+    Inside { bridge, port: from, vlan, .. }: Inside,
     port: IfIndex,
     settings: &BridgePort,
     mac: Mac,
@@ -200,6 +224,13 @@ fn table(
     }
     let name = walk.world.name(bridge);
     match walk.world.fdb(bridge, mac, vlan) {
+        // Whoever sends to the MAC has asked for it, and the answer is learned.
+        None if !settings.unicast_flood && settings.learning => {
+            walk.opaque(
+                walk.world.name(port).as_str(),
+                format!("unicast flood off: whether the MAC table has learned {mac} by then"),
+            );
+        }
         None if !settings.unicast_flood => {
             port_drops(
                 walk,
@@ -208,7 +239,12 @@ fn table(
                 &format!("unicast flood off, and the MAC table does not hold {mac}"),
             );
         }
-        Some(entry) if entry.permanent || entry.port != port && (entry.sticky || !settings.learning) => {
+        // The host's own frames go to the port of a permanent entry (`br_dev_xmit`), others to the host.
+        Some(entry)
+            if (entry.permanent && from.is_some())
+                || entry.port != port
+                    && (entry.permanent || entry.sticky || settings.locked || !settings.learning) =>
+        {
             let at = walk.world.name(entry.port);
             let text = if entry.permanent {
                 format!("{mac} is the host's own by the MAC table (permanent at {at})")

@@ -29,6 +29,7 @@ const CLASSIFIERS: [&str; 8] = ["u32", "fw", "basic", "flow", "flower", "matchal
 pub(super) fn enter(walk: &mut Walk<'_>, packet: &mut Packet, device: IfIndex) {
     packet.input = Some(walk.world.device(device));
     packet.output = None;
+    packet.to_other = packet.framed && packet.destination_mac != walk.world.mac(device);
     if !is_there(walk, device) {
         return;
     }

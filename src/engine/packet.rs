@@ -104,6 +104,10 @@ pub(super) struct Packet {
     pub(super) body: Body,
     /// This host sent it.
     pub(super) local: bool,
+    /// Its frame is for another MAC than that of the device by which it came in (`PACKET_OTHERHOST`).
+    pub(super) to_other: bool,
+    /// A chain on its way out of this host marked it, and the kernel looks for its route once more.
+    pub(super) rerouted: bool,
     pub(super) input: Option<Device>,
     pub(super) output: Option<Device>,
     /// The bridge ports of a bridged packet that passes the IP hooks.
@@ -133,6 +137,8 @@ impl Packet {
             ttl: 64,
             body,
             local: false,
+            to_other: false,
+            rerouted: false,
             input: None,
             output: None,
             port_in: None,
@@ -206,6 +212,15 @@ impl Packet {
         matches!(self.body, Body::Arp { .. })
     }
 
+    /// An ARP request or NDP solicitation.
+    pub(super) fn asks_for_mac(&self) -> bool {
+        match self.body {
+            Body::Arp { request } => request,
+            Body::Icmp { kind, .. } => self.ipv6 && kind == 135,
+            Body::Tcp { .. } | Body::Udp { .. } => false,
+        }
+    }
+
     pub(super) fn ethertype(&self) -> u16 {
         match (self.is_arp(), self.ipv6) {
             (true, _) => 0x0806,
@@ -252,9 +267,11 @@ impl Packet {
         self.destination_mac.is_some_and(Mac::is_group)
     }
 
-    /// `PACKET_*`: 0 to us, 1 broadcast, 2 multicast.
+    /// `PACKET_*`: 0 to us, 1 broadcast, 2 multicast, 3 to others; what this host sends has type 0.
     pub(super) fn packet_type(&self) -> u8 {
         match self.destination_mac {
+            _ if self.local => 0,
+            Some(mac) if !mac.is_group() && self.to_other => 3,
             Some(Mac::BROADCAST) => 1,
             Some(mac) if mac.is_group() => 2,
             Some(_) | None => 0,
