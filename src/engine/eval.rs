@@ -164,6 +164,9 @@ fn step<'r>(
         Expr::Notrack => untrack(packet, sure),
         Expr::Counter | Expr::Log | Expr::Last | Expr::ExthdrSet { .. } => {}
         Expr::Reject(with) => return Flow::End(End::Reject(*with)),
+        // In `inet` tables a rule of one family passes over packets of the other (`nft_nat_inet_eval`).
+        Expr::Nat { family: Family::Ip, .. } if packet.ipv6 => {}
+        Expr::Nat { family: Family::Ip6, .. } if !packet.ipv6 => {}
         Expr::Nat { kind, address_min, address_max, port_min, .. } => {
             let load = |register: &Option<Register>| {
                 register.map(|register| registers.read(register, if packet.ipv6 { 16 } else { 4 }))
@@ -317,6 +320,16 @@ fn rewrite<'r>(packet: &mut Packet, value: &Octets, base: PayloadBase, offset: u
     let (source, destination) = if packet.ipv6 { (8..24, 24..40) } else { (12..16, 16..20) };
     let touches = |field: &std::ops::Range<usize>| span.start < field.end && field.start < span.end;
     let address = loads::to_address(value).filter(|_| sure);
+    let hop_limit: usize = if packet.ipv6 { 7 } else { 8 };
+    if base == PayloadBase::Network
+        && let Some(limit) = hop_limit.checked_sub(span.start).and_then(|at| value.get(at))
+    {
+        match limit.filter(|limit| sure && *limit > 1) {
+            Some(limit) => packet.ttl = limit,
+            // Where it runs out the packet ends.
+            None => return Flow::Anything("a rewritten hop limit".to_owned()),
+        }
+    }
     match base {
         PayloadBase::Network if span == source => packet.source = address,
         PayloadBase::Network if span == destination => packet.destination = address,
@@ -368,12 +381,22 @@ pub(super) fn masquerade<'r>(world: World<'_>, packet: &mut Packet, sure: bool) 
     translate(packet, NatKind::Source, Translation { address, port: None, sure })
 }
 
+fn on_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// `redirect`: to the first address of the device that the packet came in by, or to loopback.
 pub(super) fn redirect<'r>(scope: Scope<'_>, packet: &mut Packet, port: Option<u16>, sure: bool) -> Flow<'r> {
     let address = match (&packet.input, packet.ipv6) {
-        (Some(device), ipv6) => {
-            scope.world.addresses(device.index, ipv6).next().map(|address| address.net.addr())
-        }
+        // In IPv6 one whose scope is the destination's (`nf_nat_redirect_ipv6_usable`).
+        (Some(device), ipv6) => scope
+            .world
+            .addresses(device.index, ipv6)
+            .map(|address| address.net.addr())
+            .find(|address| !ipv6 || packet.destination.is_none_or(|to| on_link(to) == on_link(*address))),
         (None, false) => Some(IpAddr::from([127, 0, 0, 1])),
         (None, true) => Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)),
     };

@@ -1,6 +1,6 @@
 //! All base chains of a hook, in the kernel's order, with conntrack and NAT between them.
 
-use kvmnet_probes::facts::{BaseChain, Chain, Expr, Family, Hook, Table};
+use kvmnet_probes::facts::{BaseChain, Chain, Expr, Family, Generation, Hook, Table, XtAction, XtTest};
 
 use super::chains::run_base;
 use super::eval::Scope;
@@ -29,6 +29,8 @@ pub(super) fn pass(walk: &mut Walk<'_>, packet: &mut Packet, family: Family, hoo
         }
     }
     let mut entries = entries(walk, packet, family, hook);
+    // Of two with one priority the one that was registered last comes first (`nf_hook_entries_grow`).
+    entries.reverse();
     entries.sort_by_key(|entry| entry.2.priority);
     let (nat, filter): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.2.kind == "nat");
     let mut filter = filter.into_iter().peekable();
@@ -87,7 +89,10 @@ fn entries<'a>(walk: &Walk<'a>, packet: &Packet, family: Family, hook: Hook) -> 
     let mut entries = Vec::new();
     for table in tables.filter(|table| !table.dormant) {
         let of_family = match family {
-            Family::Netdev => matches!(table.family, Family::Netdev | Family::Inet),
+            // A chain of `inet` sees IP alone (`nft_do_chain_inet_ingress`).
+            Family::Netdev => {
+                table.family == Family::Netdev || table.family == Family::Inet && !packet.is_arp()
+            }
             Family::Ip | Family::Ip6 => table.family == family || table.family == Family::Inet,
             Family::Arp | Family::Bridge | Family::Inet => table.family == family,
         };
@@ -112,9 +117,14 @@ fn run_one(
     doubtful: bool,
 ) {
     let scope = Scope { world: walk.world, table, family, hook };
+    let mark = packet.mark;
     for step in run_base(scope, chain, base, packet, doubtful) {
         walk.add(step);
     }
+    // Only these route again what they mark (`nf_route_table_hook4`, `ipt_mangle_out`).
+    let routes =
+        base.kind == "route" || table.generation == Generation::XtablesLegacy && table.name == "mangle";
+    packet.rerouted |= routes && hook == Hook::Output && packet.mark != mark;
 }
 
 /// NAT at this hook: chosen by the flow's first packet, undone for its answers.
@@ -127,6 +137,13 @@ fn translate(walk: &mut Walk<'_>, packet: &mut Packet, family: Family, hook: Hoo
     let of_destination = matches!(hook, Hook::Prerouting | Hook::Output);
     if packet.connection.reply {
         undo(packet, of_destination);
+        return;
+    }
+    let snapshot = walk.world.snapshot;
+    let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
+    // Whatever a chain of type nat says: without a rule that needs connections none are tracked, and
+    // what has no connection is not translated.
+    if chains.is_empty() || !tables.filter(|table| of_family(table, family)).any(needs_connections) {
         return;
     }
     for entry in chains {
@@ -145,6 +162,47 @@ fn translate(walk: &mut Walk<'_>, packet: &mut Packet, family: Family, hook: Hoo
         packet.source = address;
         nat.port.filter(|_| nat.sure).inspect(|port| packet.set_source_port(*port));
     }
+}
+
+fn of_family(table: &Table, family: Family) -> bool {
+    table.family == family || table.family == Family::Inet
+}
+
+/// A rule of the table is about connections, so that the kernel tracks them (`nf_ct_netns_get`).
+fn needs_connections(table: &Table) -> bool {
+    let asks = |expr: &Expr| match expr {
+        Expr::Ct { .. }
+        | Expr::CtSet { .. }
+        | Expr::Nat { .. }
+        | Expr::Masquerade { .. }
+        | Expr::Redirect { .. }
+        | Expr::Connlimit { .. }
+        | Expr::Opaque { .. } => true,
+        Expr::ObjectRef { kind, .. } => kind.starts_with("ct"),
+        // Which of the others need them is not told: most do.
+        Expr::Match(test) => !matches!(
+            test.test,
+            XtTest::Comment { .. }
+                | XtTest::Ports { .. }
+                | XtTest::Multiport { .. }
+                | XtTest::Icmp { .. }
+                | XtTest::Mark { .. }
+                | XtTest::Physdev { .. }
+                | XtTest::Addrtype { .. }
+                | XtTest::Iprange { .. }
+                | XtTest::Mac { .. }
+                | XtTest::Pkttype { .. }
+        ),
+        Expr::Target(target) => !matches!(
+            target.action,
+            XtAction::Reject { .. }
+                | XtAction::SetMark { .. }
+                | XtAction::Log
+                | XtAction::Ct { notrack: true, .. }
+        ),
+        _ => false,
+    };
+    table.chains.iter().flat_map(|chain| &chain.rules).any(|rule| rule.exprs.iter().any(asks))
 }
 
 fn chosen(packet: &Packet, of_destination: bool) -> Option<Translation> {

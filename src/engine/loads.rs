@@ -69,6 +69,9 @@ pub(super) fn meta(scope: Scope<'_>, packet: &Packet, key: &str) -> Option<Octet
         "oif" => number(Some(output.map_or(0, |device| device.index.0))),
         "iifname" => name(input.map(|device| &device.name)),
         "oifname" => name(output.map(|device| &device.name)),
+        // In POSTROUTING the kernel (Linux 6.18) asks the device that the packet is at by then, so that
+        // `ether saddr` of a bridged frame is read there, too.
+        "iiftype" if scope.hook == Hook::Postrouting => device_type(scope.world, input.or(output)?),
         "iiftype" => device_type(scope.world, input?),
         "oiftype" => device_type(scope.world, output?),
         "iifgroup" => number(scope.world.link(input?.index).map(|link| link.group)),
@@ -79,6 +82,8 @@ pub(super) fn meta(scope: Scope<'_>, packet: &Packet, key: &str) -> Option<Octet
         "obrname" => name(Some(&bridge(output)?)),
         "mark" => number(packet.mark),
         "protocol" => known(&packet.ethertype().to_be_bytes()),
+        // Chains of `inet` are told the packet's own family, also at ingress (`nft_do_chain_inet_ingress`).
+        "nfproto" if scope.table.family == Family::Inet => known(&[protocol_family(packet.family())]),
         "nfproto" => known(&[protocol_family(scope.family)]),
         "l4proto" => known(&[packet.protocol()?]),
         "pkttype" => known(&[packet.packet_type()]),
@@ -157,6 +162,10 @@ pub(super) fn ct(hook: Hook, packet: &Packet, key: &str, direction: Option<u8>) 
         return Ct::Value(number(Some(state)));
     }
     if matches!(state, 1 | 64) {
+        return Ct::NoEntry;
+    }
+    // A key of one family has no value for a connection of the other (`nft_ct_get_eval`).
+    if key.starts_with("ip6 ") && !packet.ipv6 || key.starts_with("ip ") && packet.ipv6 {
         return Ct::NoEntry;
     }
     let direction = direction.unwrap_or(u8::from(connection.reply));

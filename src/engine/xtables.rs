@@ -107,13 +107,14 @@ pub(super) fn matches(scope: Scope<'_>, packet: &Packet, asked: &XtTest) -> Trut
                 (false, false) => None,
             };
             let kind = |address: Option<IpAddr>| {
-                address_type(scope.world, address?, device.map(|device| device.index))
+                let address = address?;
+                address_type(scope.world, address, device.map(|device| device.index))
+                    .map(|kind| (address, kind))
             };
-            let holds = |mask: &u16, kind: u8| u32::from(*mask) & (1_u32 << u32::from(kind).min(31)) != 0;
-            test(source.as_ref(), kind(packet.source), holds).and(test(
+            test(source.as_ref(), kind(packet.source), of_type).and(test(
                 destination.as_ref(),
                 kind(packet.destination),
-                holds,
+                of_type,
             ))
         }
         XtTest::Iprange { source, destination } => {
@@ -141,6 +142,24 @@ pub(super) fn matches(scope: Scope<'_>, packet: &Packet, asked: &XtTest) -> Trut
         XtTest::Dscp { dscp } => test(Some(dscp), Some(0), |wanted, dscp| *wanted == dscp),
         XtTest::Length { .. } | XtTest::Stateful | XtTest::Opaque { .. } => Truth::Maybe,
         XtTest::EbIp { .. } | XtTest::EbIp6 { .. } | XtTest::EbArp { .. } => ebtables(packet, asked),
+    }
+}
+
+/// Whether an address of this `RTN_*` is of one of the types. In IPv6 every type that is named must
+/// hold, and a local address is a unicast one, too (`match_type6`).
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`test` gives it a reference")]
+fn of_type(mask: &u16, (address, kind): (IpAddr, u8)) -> bool {
+    let bit = |kind: u8| 1_u32 << u32::from(kind).min(31);
+    let mask = u32::from(*mask);
+    let (unicast, local, anycast, multicast) = (bit(1), bit(2), bit(4), bit(5));
+    match address {
+        IpAddr::V4(_) => mask & bit(kind) != 0,
+        IpAddr::V6(address) => {
+            let asked = |bits: u32| mask & bits != 0;
+            (!asked(multicast) || address.is_multicast())
+                && (!asked(unicast) || !address.is_multicast() && !address.is_unspecified())
+                && (!asked(local | anycast) || mask & (local | anycast) & bit(kind) != 0)
+        }
     }
 }
 
