@@ -93,7 +93,7 @@ pub(super) fn journey(walk: &mut Walk<'_>, claim: &Claim) -> Option<Journey> {
         },
         destination,
         direct,
-        bound: claim.traffic == Traffic::Dhcp,
+        bound: matches!(claim.traffic, Traffic::Dhcp | Traffic::Resolve),
         denied,
         mode: zone.map(|zone| zone.mode),
         lan_gateway: zone.filter(|_| is_lan).and_then(|zone| zone.lan_gateway),

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use kvmnet_probes::facts::{Address, Family, Hook, IfIndex, RouteKind};
+use kvmnet_probes::facts::{Address, Family, Hook, IfIndex, RouteKind, RuleAction};
 
-use super::packet::Packet;
+use super::packet::{Body, Packet};
 use super::route::{Answer, Query, look_up, route_text, rule_text, table_name, way_back};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
@@ -20,25 +20,27 @@ pub(super) enum Towards {
     Anywhere(IfIndex),
 }
 
-/// The packet comes up at a device of the host. Gives the device by which it goes on.
-pub(super) fn receive(
-    walk: &mut Walk<'_>,
-    packet: &mut Packet,
-    prerouted: bool,
-    towards: Towards,
-) -> Option<IfIndex> {
-    let input = packet.input.clone()?;
+/// The packet comes up at a device of the host and passes PREROUTING, unless it has `prerouted` in a
+/// bridge already.
+pub(super) fn receive(walk: &mut Walk<'_>, packet: &mut Packet, prerouted: bool) {
+    let Some(input) = packet.input.clone() else { return };
     let name = input.name.as_str();
     if packet.ipv6 && sysctl(walk, true, name, "disable_ipv6") == Some(1) {
         refuse_by(walk, name, format!("net/ipv6/conf/{name}/disable_ipv6"), 1);
     }
+    if !prerouted && !packet.is_arp() {
+        hooks::pass(walk, packet, packet.family(), Hook::Prerouting);
+    }
+}
+
+/// The packet that the host has received is routed. Gives the device by which it goes on.
+pub(super) fn route(walk: &mut Walk<'_>, packet: &mut Packet, towards: Towards) -> Option<IfIndex> {
+    let input = packet.input.clone()?;
+    let name = input.name.as_str();
     if packet.is_arp() {
         source_is_valid(walk, packet, name);
         hooks::pass(walk, packet, Family::Arp, Hook::Input);
         return None;
-    }
-    if !prerouted {
-        hooks::pass(walk, packet, packet.family(), Hook::Prerouting);
     }
     // Broadcast and link-local multicast are for whoever listens on the link.
     let to_link = packet.to_group();
@@ -49,7 +51,7 @@ pub(super) fn receive(
             None
         }
         Towards::Device(device) | Towards::Anywhere(device) => {
-            Some(onward(walk, packet, device, matches!(towards, Towards::Anywhere(_))))
+            Some(onward(walk, packet, device, matches!(towards, Towards::Anywhere(_))).0)
         }
     };
     if !(to_link && packet.source.is_some_and(|source| source.is_unspecified())) {
@@ -87,19 +89,33 @@ pub(super) fn send(
         hooks::pass(walk, packet, Family::Arp, Hook::Output);
         return Some(device);
     }
-    let mut out = device;
+    let (mut out, mut astray) = (device, false);
+    let first = walk.steps.len();
     if !bound && !packet.to_group() {
-        out = onward(walk, packet, device, anywhere);
+        (out, astray) = onward(walk, packet, device, anywhere);
         packet.source = packet.source.or_else(|| walk.world.source_for(out, packet.ipv6, packet.next_hop));
         packet.output = Some(walk.world.device(out));
     }
-    let before = (packet.mark, packet.destination);
+    let before = packet.destination;
     hooks::pass(walk, packet, packet.family(), Hook::Output);
-    if !bound && before != (packet.mark, packet.destination) {
-        out = onward(walk, packet, device, anywhere);
+    if before != packet.destination && !packet.connection.reply {
+        walk.program("output", "where the host's own packet goes once its destination is translated");
+    }
+    if !bound && (packet.rerouted || before != packet.destination) {
+        if astray && first < walk.steps.len() {
+            // Where it would have gone is of no account any more.
+            walk.steps.remove(first);
+        }
+        (out, _) = onward(walk, packet, device, anywhere);
         packet.output = Some(walk.world.device(out));
     }
+    if packet.ipv6 && matches!(packet.body, Body::Icmp { kind: 133..=137, .. }) {
+        // The kernel gives its own discovery packets the device by which they leave as where they came
+        // from, too (`ndisc_alloc_skb`, `ip6_output`).
+        packet.input.clone_from(&packet.output);
+    }
     hooks::pass(walk, packet, packet.family(), Hook::Postrouting);
+    packet.input = None;
     Some(out)
 }
 
@@ -126,38 +142,50 @@ fn arrives(walk: &mut Walk<'_>, packet: &Packet) {
     }
 }
 
-/// The device by which routing sends the packet on; `wanted` where it sends it elsewhere or nowhere.
-fn onward(walk: &mut Walk<'_>, packet: &mut Packet, wanted: IfIndex, anywhere: bool) -> IfIndex {
+/// Whether routing sends a bridged packet whose destination was translated into its own bridge, as
+/// the kernel asks then (`br_nf_pre_routing_finish`).
+pub(super) fn routed_into(walk: &Walk<'_>, packet: &Packet, bridge: IfIndex) -> bool {
+    match look_up(walk.world, &Query::of(packet)) {
+        Answer::Route(route, hops) => {
+            route.kind == RouteKind::Unicast && hops.first().is_some_and(|hop| hop.device == Some(bridge))
+        }
+        Answer::Rule(_) | Answer::Nothing | Answer::Unknown(_) => false,
+    }
+}
+
+/// The device by which routing sends the packet on; `wanted` where it sends it elsewhere (then also
+/// true) or nowhere.
+fn onward(walk: &mut Walk<'_>, packet: &mut Packet, wanted: IfIndex, anywhere: bool) -> (IfIndex, bool) {
     packet.next_hop = packet.destination;
     let query = Query::of(packet);
     let answer = look_up(walk.world, &query);
     let Answer::Route(route, hops) = &answer else {
         stopped(walk, &answer);
-        return wanted;
+        return (wanted, false);
     };
     let text = format!("{}: {}", table_name(route.table), route_text(walk.world, route));
     let site = Site::Route { table: Some(route.table), text: route_text(walk.world, route) };
     if route.kind != RouteKind::Unicast {
         stopped(walk, &answer);
-        return wanted;
+        return (wanted, route.kind == RouteKind::Local);
     }
     walk.ways = walk.ways.max(hops.len());
     let Some(hop) = hops.get(walk.pick % hops.len().max(1)) else {
         stopped(walk, &answer);
-        return wanted;
+        return (wanted, false);
     };
     let Some(device) = hop.device else {
         stopped(walk, &Answer::Unknown(text));
-        return wanted;
+        return (wanted, false);
     };
     let back = packet.input.as_ref().is_some_and(|input| input.index == device);
     if device == wanted || (anywhere && !back) {
         packet.next_hop = hop.gateway.or(packet.destination);
         walk.step("route", site, Decision::Pass, text);
-        return device;
+        return (device, false);
     }
     walk.step("route", site, Decision::Drop, format!("{text}: not to {}", walk.world.name(wanted)));
-    wanted
+    (wanted, true)
 }
 
 /// Routing does not send the packet on.
@@ -174,12 +202,11 @@ fn stopped(walk: &mut Walk<'_>, answer: &Answer<'_>) {
         }
         Answer::Rule(rule) => {
             let text = rule_text(rule);
-            walk.step(
-                "route",
-                Site::Rule { priority: rule.priority, text: text.clone() },
-                Decision::Drop,
-                text,
-            );
+            let decision = match rule.action {
+                RuleAction::Unreachable | RuleAction::Prohibit => Decision::Reject,
+                _ => Decision::Drop,
+            };
+            walk.step("route", Site::Rule { priority: rule.priority, text: text.clone() }, decision, text);
         }
         Answer::Nothing => {
             let text = "no route leads there".to_owned();

@@ -6,12 +6,12 @@ use kvmnet_probes::facts::{ForwardMode, IfIndex, Mac, Neighbour, Snapshot};
 use kvmnet_reports::Predicted;
 
 use super::claimed::{End, Journey, NOWHERE, journey};
-use super::host::{Towards, answers, echoes, holds, listens, receive, send};
+use super::host::{Towards, answers, echoes, holds, listens, receive, route, routed_into, send};
 use super::packet::{Body, Packet};
 use super::walk::Walk;
 use super::world::World;
 use super::{Decision, Fate, Site, bridge, device};
-use crate::model::{Claim, Topology, Traffic};
+use crate::model::{Claim, NetworkZone, Nic, Topology, Traffic, Uplink};
 
 /// More equal ways than this are not followed one by one.
 const WAYS: usize = 16;
@@ -49,16 +49,56 @@ fn there_and_back(walk: &mut Walk<'_>, claim: &Claim) {
     let Some(journey) = journey(walk, claim) else { return };
     let mut packet = journey.packet(claim);
     let to = carry(walk, &journey, &mut packet, journey.from, journey.to);
-    served(walk, &journey, claim, &packet);
+    by_which_router(walk, &journey, &packet, to);
+    served(walk, &journey, claim, &packet, to);
     walk.reply = true;
     let mut reply = journey.reply(claim, &packet);
-    carry(walk, &journey, &mut reply, to, journey.from);
+    let back = Journey { direct: answers_directly(walk, &journey, &packet, to), ..journey };
+    carry(walk, &back, &mut reply, to, back.from);
+    from_whom_it_was_asked(walk, &back, claim, &reply);
+}
+
+/// A guest of a LAN sends answers to what lies outside by a router that it chooses itself.
+fn by_which_router(walk: &mut Walk<'_>, journey: &Journey, packet: &Packet, to: End) {
+    let (End::Wire(_), End::Nic(nic)) = (journey.from, to) else { return };
+    let Some(nic) = walk.topology.nics.get(nic).filter(|_| !journey.direct) else { return };
+    let is_lan = walk.topology.network_of(nic).is_some_and(NetworkZone::is_lan);
+    if is_lan && walk.world.owns(packet.source) != Some(true) {
+        walk.program(&nic.vm, format!("by which router {} answers to what lies outside", nic.vm));
+    }
+}
+
+/// Whether the answer stays in the bridge: who got a packet from a neighbour answers to the neighbour,
+/// also if the host has routed it.
+fn answers_directly(walk: &Walk<'_>, journey: &Journey, packet: &Packet, to: End) -> bool {
+    let network = |nic: usize| walk.topology.nics.get(nic).and_then(|nic| nic.network);
+    match (journey.from, to) {
+        (End::Nic(from), End::Nic(to)) if !journey.direct && packet.source == journey.source => {
+            network(from).is_some() && network(from) == network(to)
+        }
+        _ => journey.direct,
+    }
+}
+
+/// Who gets an answer from somebody else than whom he asked does not take it.
+fn from_whom_it_was_asked(walk: &mut Walk<'_>, journey: &Journey, claim: &Claim, reply: &Packet) {
+    let asked = match claim.traffic {
+        Traffic::Icmp | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => journey.destination,
+        Traffic::Resolve | Traffic::Dhcp => return,
+    };
+    if let (Some(asked), Some(source), Some(device)) = (asked, reply.source, &reply.output)
+        && asked != source
+    {
+        let site = Site::NoNat { source, device: device.name.clone() };
+        let text =
+            format!("answers come from {source}, which was not asked: nothing translates it back to {asked}");
+        walk.step("postrouting", site, Decision::Drop, text);
+    }
 }
 
 /// The host has the address, and someone there does what is asked for.
-fn served(walk: &mut Walk<'_>, journey: &Journey, claim: &Claim, packet: &Packet) {
-    let Some(input) = packet.input.as_ref().filter(|_| journey.to == End::Host).map(|input| input.index)
-    else {
+fn served(walk: &mut Walk<'_>, journey: &Journey, claim: &Claim, packet: &Packet, to: End) {
+    let Some(input) = packet.input.as_ref().filter(|_| to == End::Host).map(|input| input.index) else {
         return;
     };
     match claim.traffic {
@@ -76,11 +116,7 @@ fn served(walk: &mut Walk<'_>, journey: &Journey, claim: &Claim, packet: &Packet
 
 /// Carries the packet from one end to the other; gives the end where it arrives.
 fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End, to: End) -> End {
-    let towards = match to {
-        End::Host => Some(Towards::Host),
-        End::Nic(nic) => attachment(walk, journey, nic).map(|(_, bridge)| Towards::Device(bridge)),
-        End::Wire(device) => Some(Towards::Anywhere(device)),
-    };
+    let towards = aim(walk, journey, to);
     let inside = match from {
         End::Host => {
             let Some(towards) = towards else { return to };
@@ -91,6 +127,7 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
             let Some((port, bridge)) = attachment(walk, journey, nic) else { return to };
             let Some(nic) = walk.topology.nics.get(nic) else { return to };
             packet.source_mac = Some(nic.mac);
+            packet.framed = true;
             address_frame(walk, journey, packet, bridge, to);
             device::enter(walk, packet, port);
             let site = Site::BridgePort {
@@ -115,6 +152,7 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
                 return to;
             }
             packet.framed = true;
+            packet.source_mac = router_mac(walk, journey, master.unwrap_or(wire));
             address_frame(walk, journey, packet, master.unwrap_or(wire), to);
             device::enter(walk, packet, port.unwrap_or(wire));
             let site = Site::Link { device: walk.world.name(wire), state: "up".to_owned() };
@@ -131,6 +169,21 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
         }
     };
     if let Some(inside) = inside.filter(|_| journey.direct) {
+        if redirected(walk, packet).is_some_and(|end| end != to) {
+            walk.program(
+                walk.world.name(inside.bridge).as_str(),
+                "where a bridged frame goes once its destination is translated",
+            );
+        }
+        if packet.connection.reply
+            && packet.connection.source_nat.is_some_and(|nat| nat.sure)
+            && !routed_into(walk, packet, inside.bridge)
+        {
+            walk.program(
+                walk.world.name(inside.bridge).as_str(),
+                "where a bridged frame goes once its destination is translated back",
+            );
+        }
         leave_bridge(walk, journey, packet, inside, to);
         return to;
     }
@@ -142,12 +195,45 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
         }
         bridge::up(walk, packet, inside);
     }
-    let Some(towards) = towards else { return to };
     let prerouted = inside.is_some_and(|inside| inside.prerouted);
-    match receive(walk, packet, prerouted, towards) {
+    receive(walk, packet, prerouted);
+    let (to, towards) = match redirected(walk, packet) {
+        Some(end) if end != to => (end, aim(walk, journey, end)),
+        _ => (to, towards),
+    };
+    let Some(towards) = towards else { return to };
+    match route(walk, packet, towards) {
         Some(out) => leave_host(walk, journey, packet, out, to),
         None => to,
     }
+}
+
+/// What routing must do with a packet for it to come to the end.
+fn aim(walk: &mut Walk<'_>, journey: &Journey, to: End) -> Option<Towards> {
+    match to {
+        End::Host => Some(Towards::Host),
+        End::Nic(nic) => attachment(walk, journey, nic).map(|(_, bridge)| Towards::Device(bridge)),
+        End::Wire(device) => Some(Towards::Anywhere(device)),
+    }
+}
+
+/// The end to which a rule has sent the packet by translating its destination.
+fn redirected(walk: &mut Walk<'_>, packet: &Packet) -> Option<End> {
+    let nat = packet.connection.destination_nat.filter(|_| !packet.connection.reply)?;
+    let Some(address) = nat.address.filter(|_| nat.sure) else {
+        walk.program("prerouting", "where the packet goes, as its destination may be translated");
+        return None;
+    };
+    if walk.world.owns(Some(address)) == Some(true) {
+        return Some(End::Host);
+    }
+    let holds = |nic: &Nic| nic.addresses.iter().any(|known| known.address == address);
+    let nic = walk.topology.nics.iter().position(holds).map(End::Nic);
+    if nic.is_none() {
+        let what = format!("who has {address}, to which the destination is translated");
+        walk.program("prerouting", what);
+    }
+    nic
 }
 
 /// The sender addresses the frame: to the other end, or to the host as its router.
@@ -318,10 +404,22 @@ fn mac_of(walk: &Walk<'_>, journey: &Journey, packet: &Packet, device: IfIndex, 
     walk.world.snapshot.neighbours.items().iter().find(known)?.mac
 }
 
+/// The MAC of the router behind `device` from which packets come in.
+fn router_mac(walk: &Walk<'_>, journey: &Journey, device: IfIndex) -> Option<Mac> {
+    let of_device = |uplink: &&Uplink| uplink.device == device;
+    let uplinks = walk.topology.uplinks.iter().filter(of_device).filter_map(|uplink| uplink.gateway);
+    let routers: Vec<IpAddr> = journey.lan_gateway.into_iter().chain(uplinks).collect();
+    let known = |entry: &&Neighbour| routers.contains(&entry.address) && entry.device == device;
+    walk.world.snapshot.neighbours.items().iter().filter(known).find_map(|entry| entry.mac)
+}
+
 /// An entry of the neighbour table that was set by hand sends frames to the MAC that it names.
 fn neighbour(walk: &mut Walk<'_>, packet: &Packet, device: IfIndex, to: End) {
     let End::Nic(nic) = to else { return };
     let (Some(nic), Some(address)) = (walk.topology.nics.get(nic), packet.destination) else { return };
+    if let Some(router) = packet.next_hop.filter(|hop| *hop != address) {
+        walk.program("route", format!("what router {router} does with what is for {address}"));
+    }
     let Some(neighbours) = walk.world.snapshot.neighbours.known() else { return };
     let fixed = neighbours.iter().find(|entry| {
         entry.device == device
@@ -341,13 +439,12 @@ fn source_leaves(walk: &mut Walk<'_>, journey: &Journey, packet: &Packet, out: I
         return;
     }
     walk.leaves_as = packet.source;
-    if journey.mode != Some(ForwardMode::Nat) || !matches!(journey.from, End::Nic(_)) {
-        return;
-    }
     let name = walk.world.name(out);
     let Some(before) = packet.connection.original.0 else { return };
     let site = Site::NoNat { source: before, device: name.clone() };
+    let wanted = journey.mode == Some(ForwardMode::Nat) && matches!(journey.from, End::Nic(_));
     match packet.connection.source_nat {
+        None if !wanted => {}
         Some(nat) if !nat.sure => {
             walk.step(
                 "postrouting",
@@ -362,11 +459,13 @@ fn source_leaves(walk: &mut Walk<'_>, journey: &Journey, packet: &Packet, out: I
         }
         None => {}
         Some(_) => {
-            if let (Some(source), Some(false)) = (packet.source, walk.world.owns(packet.source)) {
-                walk.opaque(
-                    "postrouting",
-                    format!("{source}, to which the source is translated and which the host does not have"),
-                );
+            let here = |source| walk.world.addresses(out, packet.ipv6).any(|own| own.net.addr() == source);
+            let reached =
+                |source| here(source) || !is_private(source) && walk.world.owns(Some(source)) == Some(true);
+            if let Some(source) = packet.source.filter(|source| !reached(*source)) {
+                let what =
+                    format!("whether answers to {source}, to which the source is translated, come by {name}");
+                walk.opaque("postrouting", what);
             }
         }
     }
