@@ -1,0 +1,134 @@
+//! What was predicted against what was seen.
+
+use kvmnet::engine::{Decision, Fate, Site, Step};
+use kvmnet::model::{Claim, Traffic, Zone};
+use kvmnet_probes::facts::{Family, IfName, Snapshot};
+use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender};
+use kvmnet_reports::Predicted;
+
+/// Whether they agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Agree,
+    /// The proof says that it can go either way, or does not know.
+    Undecided,
+    /// Nothing was sent: why.
+    NotTried(String),
+    Disagree(Kind),
+}
+
+/// How they disagree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    AllowedButNotAnswered,
+    DeniedButAnswered,
+    /// Stopped on the way there, and yet it came out where it was to arrive.
+    StoppedButArrived,
+    /// Only the answer is stopped, and yet the packet never arrived.
+    NotStoppedButLost,
+    LeftWithAnotherSource,
+    /// An error or reset came back, and not by a site that sends one.
+    RefusedByNobody,
+}
+
+pub(crate) fn compare(
+    snapshot: &Snapshot,
+    claim: &Claim,
+    fate: &Fate,
+    attempt: &Attempt,
+    observation: &Observation,
+) -> Comparison {
+    if let Outcome::NotTried { reason } = &observation.outcome {
+        return Comparison::NotTried(reason.clone());
+    }
+    // The host's own ARP and NDP are sent and heard beside its hooks and routes.
+    let beside = |step: &Step| match &step.site {
+        Site::Netfilter { family, .. } => *family != Family::Bridge,
+        Site::BridgePort { .. } | Site::Fdb { .. } | Site::Link { .. } => false,
+        _ => true,
+    };
+    if claim.from == Zone::Host && claim.traffic == Traffic::Resolve && fate.blockers().any(beside) {
+        return Comparison::NotTried("ARP and NDP of the host pass beside what stops it".to_owned());
+    }
+    let out = |step: &Step| step.reply && step.place == sender(attempt).as_str();
+    if claim.from == Zone::Outside && fate.predicted == Predicted::Allow && !fate.steps.iter().any(out) {
+        return Comparison::NotTried("the answer leaves by another device than is watched".to_owned());
+    }
+    let answered = match &observation.outcome {
+        // Everybody listens: a reset comes from a rule.
+        Outcome::Answered { answer, .. } => *answer != Answer::Reset,
+        Outcome::Refused { .. } | Outcome::Silent | Outcome::NotTried { .. } => false,
+    };
+    match (fate.predicted, answered) {
+        (Predicted::Unknown | Predicted::Partial, _) => return Comparison::Undecided,
+        (Predicted::Allow, false) => return Comparison::Disagree(Kind::AllowedButNotAnswered),
+        (Predicted::Deny, true) => return Comparison::Disagree(Kind::DeniedButAnswered),
+        (Predicted::Allow, true) | (Predicted::Deny, false) => {}
+    }
+    let kind = where_it_came_out(claim, fate, attempt, observation)
+        .or_else(|| refused(snapshot, claim, fate, &observation.outcome));
+    kind.map_or(Comparison::Agree, Comparison::Disagree)
+}
+
+fn sender(attempt: &Attempt) -> &IfName {
+    match &attempt.sender {
+        Sender::AsVm { tap: device, .. }
+        | Sender::AsHost { device, .. }
+        | Sender::AsOutside { uplink: device, .. } => &device.name,
+    }
+}
+
+/// Whether it came out where it was to arrive if and as it should have.
+fn where_it_came_out(
+    claim: &Claim,
+    fate: &Fate,
+    attempt: &Attempt,
+    observation: &Observation,
+) -> Option<Kind> {
+    let arrival = attempt.arrival.as_ref()?;
+    let arrived =
+        observation.sightings.iter().find(|seen| !seen.answer && seen.outgoing && seen.device == *arrival);
+    // It leaves all the same; only no answer comes back.
+    let stops = |step: &&Step| !step.reply && !matches!(step.site, Site::NoNat { .. });
+    let undecided = fate.unknowns().any(|step| !step.reply);
+    // It may leave by another device than the plan looks at.
+    let there = fate.steps.iter().any(|step| !step.reply && step.place == arrival.name.as_str());
+    if fate.steps.iter().any(|step| !step.reply && redirects(step)) {
+        return None;
+    }
+    match (fate.blockers().any(|step| stops(&step)), arrived) {
+        (true, Some(_)) => Some(Kind::StoppedButArrived),
+        (false, None) if fate.predicted == Predicted::Deny && there && !undecided => {
+            Some(Kind::NotStoppedButLost)
+        }
+        // Who asks for a MAC is not translated.
+        (false, Some(seen)) if claim.to == Zone::Internet && claim.traffic != Traffic::Resolve => {
+            let other = fate.leaves_as.is_some() && fate.leaves_as != seen.source;
+            (other && !undecided).then_some(Kind::LeftWithAnotherSource)
+        }
+        _ => None,
+    }
+}
+
+/// The packet goes elsewhere: whether it does is told by the answer alone.
+fn redirects(step: &Step) -> bool {
+    step.decision == Decision::Rewrite && step.text.contains(" → destination ")
+}
+
+/// Whether an error that came back is the first blocker's.
+fn refused(snapshot: &Snapshot, claim: &Claim, fate: &Fate, outcome: &Outcome) -> Option<Kind> {
+    let by_host = match outcome {
+        // What a socket of the host is told is the same for a drop and a refusal.
+        Outcome::Refused { .. } if claim.from == Zone::Host => false,
+        Outcome::Refused { by, .. } => {
+            snapshot.addresses.items().iter().any(|address| address.net.addr() == *by)
+        }
+        Outcome::Answered { answer, .. } => *answer == Answer::Reset,
+        Outcome::Silent | Outcome::NotTried { .. } => false,
+    };
+    // Who is routed elsewhere may be refused there.
+    let rejects = |step: &Step| step.decision == Decision::Reject || matches!(step.site, Site::Route { .. });
+    let rejects = fate.blockers().any(rejects);
+    let undecided = fate.unknowns().next().is_some();
+    (by_host && !rejects && !undecided).then_some(Kind::RefusedByNobody)
+}
