@@ -91,6 +91,7 @@ pub(super) struct Connection {
 }
 
 /// A packet.
+#[expect(clippy::struct_excessive_bools, reason = "what the kernel knows of a packet, one each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) ipv6: bool,
