@@ -26,6 +26,7 @@ mod random;
 mod run;
 mod shrink;
 mod tally;
+mod traps;
 mod trial;
 
 use compare::Comparison;
@@ -63,6 +64,22 @@ fn a_bare_host_does_what_is_predicted() {
         })
         .join()
         .unwrap();
+    }
+}
+
+#[test]
+fn every_trap_is_avoided() {
+    if can_run() {
+        let wrong = std::thread::spawn(traps::wrong).join().unwrap().unwrap();
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_device_that_is_made_again_has_another_number() {
+    if can_run() {
+        let wrong = std::thread::spawn(traps::wrong_numbers).join().unwrap().unwrap();
+        assert!(wrong.is_empty(), "{wrong}");
     }
 }
 

@@ -54,8 +54,13 @@ pub(crate) struct Result {
 impl Trial {
     /// Runs it. Nothing is left of the trial before.
     pub(crate) fn run(&self, host: &mut Host) -> anyhow::Result<Result> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let taken = load(host, &self.items)?;
+        Ok(Result { taken, tried: self.on_the_host_as_it_is()? })
+    }
+
+    /// Predicts and tries the claims on the calling thread's host.
+    pub(crate) fn on_the_host_as_it_is(&self) -> anyhow::Result<Vec<Tried>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(run(&everybody_speaks(), WARM_UP));
         let snapshot = runtime.block_on(snapshot());
         let mut topology = Topology::from_snapshot(&snapshot);
@@ -73,7 +78,7 @@ impl Trial {
             let comparison = compare(&snapshot, claim, &fate, &attempt, &observation);
             tried.push(Tried { claim: claim.clone(), fate, attempt, observation, comparison });
         }
-        Ok(Result { taken, tried })
+        Ok(tried)
     }
 }
 
