@@ -13,7 +13,8 @@ test: ## everything, also against a real libvirt with real guests
 	tests/lab/packages test
 	$(MAKE) lint
 	cargo build $(FEATURES)
-	cargo test --no-fail-fast $(FEATURES)
+	cargo test --no-fail-fast $(FEATURES) --doc
+	cargo test --no-fail-fast $(FEATURES) --lib --bins --tests
 
 lint:
 	cargo fmt --all --check
