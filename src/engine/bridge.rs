@@ -164,7 +164,8 @@ pub(super) fn leave(walk: &mut Walk<'_>, packet: &mut Packet, inside: Inside, po
         packet.input = None;
         hooks::pass(walk, packet, Family::Bridge, Hook::Output);
     }
-    (packet.input, packet.output) = (input.clone(), Some(output.clone()));
+    // By then the bridge no longer says where it came in (`br_forward_finish`).
+    (packet.input, packet.output) = (None, Some(output.clone()));
     hooks::pass(walk, packet, Family::Bridge, Hook::Postrouting);
     if bridged && calls_ip(walk, packet, bridge) {
         through_ip(walk, packet, bridge, Hook::Postrouting, (input, output));

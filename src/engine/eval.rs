@@ -118,7 +118,7 @@ fn step<'r>(
             Some(octets) => registers.write(*destination, &octets),
             None => return Flow::Break,
         },
-        Expr::Ct { destination, key, direction } => match loads::ct(scope.hook, packet, key, *direction) {
+        Expr::Ct { destination, key, direction } => match loads::ct(packet, key, *direction) {
             loads::Ct::Value(octets) => registers.write(*destination, &octets),
             loads::Ct::NoEntry => return Flow::Break,
             loads::Ct::Unknown => {
@@ -126,6 +126,8 @@ fn step<'r>(
                 return Flow::Maybe(format!("ct {key}"));
             }
         },
+        // In `netdev` tables there are routes for IP alone (`nft_fib_netdev_eval`).
+        Expr::Fib { .. } if packet.is_arp() => return Flow::Break,
         Expr::Fib { destination, result, flags } => {
             registers.write(*destination, &loads::fib(scope, packet, result, *flags));
         }

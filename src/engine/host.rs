@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use kvmnet_probes::facts::{Address, Family, Hook, IfIndex, RouteKind, RuleAction};
 
-use super::packet::{Body, Packet};
+use super::packet::Packet;
 use super::route::{Answer, Query, look_up, route_text, rule_text, table_name, way_back};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
@@ -38,7 +38,7 @@ pub(super) fn route(walk: &mut Walk<'_>, packet: &mut Packet, towards: Towards) 
     let input = packet.input.clone()?;
     let name = input.name.as_str();
     if packet.is_arp() {
-        source_is_valid(walk, packet, name);
+        source_is_valid(walk, packet, name, None);
         hooks::pass(walk, packet, Family::Arp, Hook::Input);
         return None;
     }
@@ -55,7 +55,7 @@ pub(super) fn route(walk: &mut Walk<'_>, packet: &mut Packet, towards: Towards) 
         }
     };
     if !(to_link && packet.source.is_some_and(|source| source.is_unspecified())) {
-        source_is_valid(walk, packet, name);
+        source_is_valid(walk, packet, name, out);
     }
     let Some(out) = out else {
         hooks::pass(walk, packet, packet.family(), Hook::Input);
@@ -109,7 +109,7 @@ pub(super) fn send(
         (out, _) = onward(walk, packet, device, anywhere);
         packet.output = Some(walk.world.device(out));
     }
-    if packet.ipv6 && matches!(packet.body, Body::Icmp { kind: 133..=137, .. }) {
+    if packet.is_discovery() {
         // The kernel gives its own discovery packets the device by which they leave as where they came
         // from, too (`ndisc_alloc_skb`, `ip6_output`).
         packet.input.clone_from(&packet.output);
@@ -219,7 +219,7 @@ fn stopped(walk: &mut Walk<'_>, answer: &Answer<'_>) {
 }
 
 /// Reverse path and martian checks of IPv4 (`fib_validate_source`).
-fn source_is_valid(walk: &mut Walk<'_>, packet: &Packet, device: &str) {
+fn source_is_valid(walk: &mut Walk<'_>, packet: &Packet, device: &str, out: Option<IfIndex>) {
     if packet.ipv6 {
         return;
     }
@@ -231,7 +231,7 @@ fn source_is_valid(walk: &mut Walk<'_>, packet: &Packet, device: &str) {
     let Some((strictness, place)) = value(walk, "rp_filter") else { return };
     let marked = value(walk, "src_valid_mark").is_some_and(|(value, _)| value != 0);
     let name = format!("net/ipv4/conf/{place}/rp_filter");
-    let answer = match way_back(walk.world, packet, marked) {
+    let answer = match way_back(walk.world, packet, marked, out) {
         Answer::Route(route, _)
             if matches!(route.kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) =>
         {

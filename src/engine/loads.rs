@@ -69,9 +69,11 @@ pub(super) fn meta(scope: Scope<'_>, packet: &Packet, key: &str) -> Option<Octet
         "oif" => number(Some(output.map_or(0, |device| device.index.0))),
         "iifname" => name(input.map(|device| &device.name)),
         "oifname" => name(output.map(|device| &device.name)),
-        // In POSTROUTING the kernel (Linux 6.18) asks the device that the packet is at by then, so that
-        // `ether saddr` of a bridged frame is read there, too.
-        "iiftype" if scope.hook == Hook::Postrouting => device_type(scope.world, input.or(output)?),
+        // The kernel (Linux 6.18) asks the device that the packet is at by then, so that in POSTROUTING
+        // `ether saddr` of a bridged frame is read, too. Its own discovery packets have one from the start.
+        "iiftype" if scope.hook == Hook::Postrouting || packet.is_discovery() => {
+            device_type(scope.world, input.or(output)?)
+        }
         "iiftype" => device_type(scope.world, input?),
         "oiftype" => device_type(scope.world, output?),
         "iifgroup" => number(scope.world.link(input?.index).map(|link| link.group)),
@@ -149,14 +151,14 @@ pub(super) enum Ct {
 }
 
 /// `ct [original|reply] KEY`.
-pub(super) fn ct(hook: Hook, packet: &Packet, key: &str, direction: Option<u8>) -> Ct {
+pub(super) fn ct(packet: &Packet, key: &str, direction: Option<u8>) -> Ct {
     let connection = &packet.connection;
-    let state = match (connection.tracked, hook) {
-        (Tracked::Perhaps, _) => return Ct::Unknown,
-        (Tracked::Never, _) => 64,
-        (_, Hook::Ingress | Hook::Brouting) | (Tracked::No, _) => 1,
-        (Tracked::Yes, _) if connection.reply => 2,
-        (Tracked::Yes, _) => 8,
+    let state = match connection.tracked {
+        Tracked::Perhaps => return Ct::Unknown,
+        Tracked::Never => 64,
+        Tracked::No => 1,
+        Tracked::Yes if connection.reply => 2,
+        Tracked::Yes => 8,
     };
     if key == "state" {
         return Ct::Value(number(Some(state)));
@@ -244,7 +246,7 @@ pub(super) fn fib(scope: Scope<'_>, packet: &Packet, result: &str, flags: u32) -
     }
     let turned = Packet { source: packet.destination, destination: packet.source, ..packet.clone() };
     let asks = if of_destination { &turned } else { packet };
-    match way_back(scope.world, asks, flags & FIB_MARK != 0) {
+    match way_back(scope.world, asks, flags & FIB_MARK != 0, None) {
         Answer::Unknown(_) => vec![None; 16],
         Answer::Rule(_) | Answer::Nothing => found(None),
         Answer::Route(route, _) if route.kind != RouteKind::Unicast => found(None),

@@ -213,6 +213,11 @@ impl Packet {
         matches!(self.body, Body::Arp { .. })
     }
 
+    /// Neighbour or router discovery of IPv6.
+    pub(super) fn is_discovery(&self) -> bool {
+        self.ipv6 && matches!(self.body, Body::Icmp { kind: 133..=137, .. })
+    }
+
     /// An ARP request or NDP solicitation.
     pub(super) fn asks_for_mac(&self) -> bool {
         match self.body {

@@ -50,6 +50,13 @@ fn there_and_back(walk: &mut Walk<'_>, claim: &Claim) {
     let mut packet = journey.packet(claim);
     let to = carry(walk, &journey, &mut packet, journey.from, journey.to);
     by_which_router(walk, &journey, &packet, to);
+    if let Some(source) = packet.source.filter(|source| journey.direct && Some(*source) != journey.source)
+        && packet.connection.source_nat.is_some()
+        && let Some(bridge) = packet.output.as_ref().and_then(|port| walk.world.bridge_of(port.index))
+        && walk.world.addresses(bridge, packet.ipv6).all(|own| own.net.addr() != source)
+    {
+        walk.program("postrouting", format!("where answers to {source} go, as the bridge translates to it"));
+    }
     served(walk, &journey, claim, &packet, to);
     walk.reply = true;
     let mut reply = journey.reply(claim, &packet);
@@ -197,6 +204,16 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
     }
     let prerouted = inside.is_some_and(|inside| inside.prerouted);
     receive(walk, packet, prerouted);
+    if let Some(inside) = inside.filter(|inside| inside.prerouted)
+        && packet.connection.destination_nat.is_some()
+        && !packet.connection.reply
+        && routed_into(walk, packet, inside.bridge)
+    {
+        walk.program(
+            walk.world.name(inside.bridge).as_str(),
+            "where a bridged frame goes once its destination is translated",
+        );
+    }
     let (to, towards) = match redirected(walk, packet) {
         Some(end) if end != to => (end, aim(walk, journey, end)),
         _ => (to, towards),

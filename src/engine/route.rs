@@ -247,11 +247,17 @@ pub(super) fn address_type(world: World<'_>, address: IpAddr, device: Option<IfI
 }
 
 /// The devices by which `address` would be answered: what `rp_filter` and `fib` ask.
-pub(super) fn way_back<'a>(world: World<'a>, packet: &Packet, marked: bool) -> Answer<'a> {
+/// Answers come in by `out`, by which the packet is to leave.
+pub(super) fn way_back<'a>(
+    world: World<'a>,
+    packet: &Packet,
+    marked: bool,
+    out: Option<IfIndex>,
+) -> Answer<'a> {
     let query = Query {
         source: packet.destination,
         destination: packet.source,
-        input: None,
+        input: out,
         mark: if marked { packet.mark } else { Some(0) },
         protocol: None,
         ports: None,
