@@ -1,6 +1,6 @@
 //! Configurations written down, in the form in which a disagreement is shown.
 
-use crate::config::Item;
+use crate::config::{Item, PROGRAMS, TABLES};
 
 /// A configuration with what is said of it.
 pub(crate) struct Case {
@@ -38,17 +38,15 @@ pub(crate) fn item(line: &str) -> Item {
         },
         "bridge" => Item::Bridge(rest),
         "nft" => Item::Nft(rest),
-        "iptables" | "ip6tables" => {
+        program => {
             let words = rest.strip_prefix("-t ").and_then(|rest| rest.split_once(' '));
             let (table, line) = words.expect("a table and a rule");
-            let table = ["raw", "mangle", "nat", "filter"].into_iter().find(|name| *name == table);
-            Item::Iptables {
-                ipv6: program == "ip6tables",
-                table: table.expect("a table"),
-                line: line.to_owned(),
-            }
+            let known = |all: [&'static str; 4], one: &str| {
+                all.into_iter().find(|name| *name == one).unwrap_or_else(|| panic!("{one} is not known"))
+            };
+            let (program, table) = (known(PROGRAMS, program), known(TABLES, table));
+            Item::Xtables { program, table, line: line.to_owned() }
         }
-        _ => panic!("`{line}` is no item"),
     }
 }
 

@@ -54,6 +54,13 @@ pub(crate) fn compare(
     if claim.from == Zone::Outside && fate.predicted == Predicted::Allow && !fate.steps.iter().any(out) {
         return Comparison::NotTried("the answer leaves by another device than is watched".to_owned());
     }
+    let passes = |device: &IfName| fate.steps.iter().any(|step| !step.reply && step.place == device.as_str());
+    let elsewhere = attempt.arrival.as_ref().is_some_and(|arrival| !passes(&arrival.name));
+    if claim.to == Zone::Internet && fate.predicted == Predicted::Allow && elsewhere {
+        return Comparison::NotTried(
+            "it leaves by another device, and the answer may not come back by it".to_owned(),
+        );
+    }
     let answered = match &observation.outcome {
         // Everybody listens: a reset comes from a rule.
         Outcome::Answered { answer, .. } => *answer != Answer::Reset,

@@ -18,8 +18,8 @@ pub(crate) enum Item {
     Bridge(String),
     /// A line of `nft -f`.
     Nft(String),
-    /// A line of `iptables-restore`.
-    Iptables { ipv6: bool, table: &'static str, line: String },
+    /// A line of `iptables-restore` or one of its sisters.
+    Xtables { program: &'static str, table: &'static str, line: String },
 }
 
 impl fmt::Display for Item {
@@ -30,11 +30,14 @@ impl fmt::Display for Item {
             Self::Ip { ipv6: true, line } => write!(f, "ip -6 {line}"),
             Self::Bridge(line) => write!(f, "bridge {line}"),
             Self::Nft(line) => write!(f, "nft {line}"),
-            Self::Iptables { ipv6: false, table, line } => write!(f, "iptables -t {table} {line}"),
-            Self::Iptables { ipv6: true, table, line } => write!(f, "ip6tables -t {table} {line}"),
+            Self::Xtables { program, table, line } => write!(f, "{program} -t {table} {line}"),
         }
     }
 }
+
+/// The programs of xtables, and the tables that they have, in the order in which they are loaded.
+pub(crate) const PROGRAMS: [&str; 4] = ["iptables", "ip6tables", "ebtables", "arptables"];
+pub(crate) const TABLES: [&str; 4] = ["raw", "mangle", "nat", "filter"];
 
 /// Puts the host back and loads the items; gives those that the kernel took.
 pub(crate) fn load(host: &mut Host, items: &[Item]) -> anyhow::Result<Vec<Item>> {
@@ -64,14 +67,13 @@ pub(crate) fn load(host: &mut Host, items: &[Item]) -> anyhow::Result<Vec<Item>>
     let lines = of(items, |item| matches!(item, Item::Bridge(_)));
     taken.extend(forced("bridge", &["-force", "-batch", "-"], lines)?);
     taken.extend(all_or_nothing("nft", of(items, |item| matches!(item, Item::Nft(_))), nft)?);
-    for ipv6 in [false, true] {
-        for wanted in ["raw", "mangle", "nat", "filter"] {
+    for wanted in PROGRAMS {
+        for kind in TABLES {
             let lines = of(
                 items,
-                |item| matches!(item, Item::Iptables { ipv6: own, table, .. } if *own == ipv6 && *table == wanted),
+                |item| matches!(item, Item::Xtables { program, table, .. } if *program == wanted && *table == kind),
             );
-            let program = if ipv6 { "ip6tables-restore" } else { "iptables-restore" };
-            taken.extend(all_or_nothing(program, lines, |lines| iptables(program, wanted, lines))?);
+            taken.extend(all_or_nothing(wanted, lines, |lines| xtables(wanted, kind, lines))?);
         }
     }
     Ok(taken)
@@ -93,7 +95,7 @@ fn undone(line: &str) -> Item {
 
 fn text(item: &Item) -> &str {
     match item {
-        Item::Ip { line, .. } | Item::Bridge(line) | Item::Nft(line) | Item::Iptables { line, .. } => line,
+        Item::Ip { line, .. } | Item::Bridge(line) | Item::Nft(line) | Item::Xtables { line, .. } => line,
         Item::Sysctl { .. } => "",
     }
 }
@@ -147,9 +149,12 @@ fn nft(items: &[Item]) -> anyhow::Result<Result<(), Refused>> {
     Ok(if success { Ok(()) } else { Err((errors.lines().filter_map(number).collect(), errors)) })
 }
 
-fn iptables(program: &str, table: &str, items: &[Item]) -> anyhow::Result<Result<(), Refused>> {
+fn xtables(program: &str, table: &str, items: &[Item]) -> anyhow::Result<Result<(), Refused>> {
     let script = lines(items);
-    let (success, errors) = feed(program, &["--noflush"], &format!("*{table}\n{script}COMMIT\n"))?;
+    // ebtables has no such line.
+    let commit = if program == "ebtables" { "" } else { "COMMIT\n" };
+    let script = format!("*{table}\n{script}{commit}");
+    let (success, errors) = feed(&format!("{program}-restore"), &["--noflush"], &script)?;
     if success {
         return Ok(Ok(()));
     }

@@ -32,11 +32,13 @@ const PLAIN: [(&str, &str); 8] = [
 ];
 
 /// Errors are sent whenever they are due, and an unfinished connection sends nothing later on.
-const ANSWERS: [(&str, &str); 4] = [
+const ANSWERS: [(&str, &str); 5] = [
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv4/icmp_msgs_per_sec", "100000"),
     ("net/ipv6/icmp/ratelimit", "0"),
     ("net/ipv4/tcp_synack_retries", "0"),
+    // No half-open connection is remembered, which the next trial might meet by its port.
+    ("net/ipv4/tcp_syncookies", "2"),
 ];
 
 /// The host's own settings.
@@ -106,7 +108,7 @@ impl Host {
             match item {
                 Item::Sysctl { name, value } => sysctl(&name, &value)?,
                 Item::Bridge(line) => writeln!(bridge, "{line}")?,
-                Item::Ip { .. } | Item::Nft(_) | Item::Iptables { .. } => {}
+                Item::Ip { .. } | Item::Nft(_) | Item::Xtables { .. } => {}
             }
         }
         // An entry that was refused, or that a frame has replaced since, is not there to be deleted.

@@ -1,4 +1,4 @@
-//! Rules of iptables and ip6tables.
+//! Rules of iptables, ip6tables, ebtables and arptables.
 
 use super::tests::{address, device, device_or_prefix, guest, mac, port, prefix, range};
 use crate::config::Item;
@@ -24,7 +24,8 @@ const CHAINS: [(&str, &str); 14] = [
 
 pub(super) fn rules(random: &mut Random, items: &mut Vec<Item>) {
     let ipv6 = random.percent(40);
-    let mut add = |table, line: String| items.push(Item::Iptables { ipv6, table, line });
+    let program = if ipv6 { "ip6tables" } else { "iptables" };
+    let mut add = |table, line: String| items.push(Item::Xtables { program, table, line });
     add("filter", ":USER - [0:0]".to_owned());
     if random.percent(20) {
         add("filter", format!(":{} DROP [0:0]", random.pick(&["FORWARD", "INPUT", "OUTPUT"])));
@@ -150,4 +151,48 @@ fn target(random: &mut Random, ipv6: bool, table: &str, chain: &str, protocol: &
         },
     };
     format!("-j {target}")
+}
+
+/// Rules of ebtables and arptables.
+pub(super) fn link_rules(random: &mut Random, items: &mut Vec<Item>) {
+    let mut add = |program, line: String| items.push(Item::Xtables { program, table: "filter", line });
+    for _ in 0..random.between(1, 3) {
+        let chain = random.pick(&["FORWARD", "FORWARD", "INPUT", "OUTPUT"]);
+        let mut words = vec![format!("-A {chain}")];
+        for _ in 0..random.between(1, 2) {
+            words.push(link_test(random, chain));
+        }
+        // One protocol for each rule.
+        words.sort_unstable();
+        words.dedup_by_key(|word| word.split(' ').next().map(str::to_owned));
+        words.push(format!("-j {}", random.pick(&["ACCEPT", "DROP", "DROP", "CONTINUE"])));
+        add("ebtables", words.join(" "));
+    }
+    if random.percent(40) {
+        let test = match random.below(3) {
+            0 => format!("-s {}", prefix(random, false)),
+            1 => format!("-d {}", prefix(random, false)),
+            _ => format!("--opcode {}", random.pick(&["Request", "Reply"])),
+        };
+        let chain = random.pick(&["INPUT", "OUTPUT"]);
+        add("arptables", format!("-A {chain} {}{test} -j {}", not(random), random.pick(&["ACCEPT", "DROP"])));
+    }
+}
+
+fn link_test(random: &mut Random, chain: &str) -> String {
+    let not = not(random);
+    match random.below(9) {
+        0 => format!("-s {not}{}", mac(random)),
+        1 => format!("-d {not}{}", mac(random)),
+        2 if chain != "OUTPUT" => format!("-i {not}{}", device_or_prefix(random, "+")),
+        3 if chain != "INPUT" => format!("-o {not}{}", device_or_prefix(random, "+")),
+        4 => format!("-p IPv4 --ip-src {not}{}", prefix(random, false)),
+        5 => format!("-p IPv4 --ip-proto tcp --ip-dport {not}{}", random.pick(&["22", "80:443"])),
+        6 => format!("-p ARP --arp-op {not}{}", random.pick(&["Request", "Reply"])),
+        7 => format!("-p ARP --arp-ip-dst {not}{}", prefix(random, false)),
+        _ => format!(
+            "-p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type {not}{}",
+            random.pick(&["128", "129", "135"])
+        ),
+    }
 }

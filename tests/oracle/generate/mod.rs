@@ -81,6 +81,9 @@ pub(crate) fn trial(seed: u64) -> Trial {
     if random.percent(30) {
         iptables::rules(random, &mut items);
     }
+    if random.percent(15) {
+        iptables::link_rules(random, &mut items);
+    }
     let lan_ipv6 = random.percent(50);
     Trial { items, claims: claims(random, PACKETS, lan_ipv6), lan_ipv6 }
 }

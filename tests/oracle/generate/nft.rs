@@ -184,7 +184,9 @@ fn end(random: &mut Random, place: Place<'_>) -> String {
         92 => "limit rate 100/second drop".to_owned(),
         93 => "meta mark set ct mark".to_owned(),
         94..=96 => verdict_map(random, place),
-        97 => "ip ttl set 1".to_owned(),
+        97 => random
+            .pick(&["ip ttl set 1", "ip ttl set 20", "ip dscp set cs1", "numgen random mod 2 0 drop"])
+            .to_owned(),
         _ => "log counter".to_owned(),
     }
 }
@@ -236,7 +238,9 @@ fn nat(random: &mut Random, place: Place<'_>) -> String {
         ];
         return match random.below(3) {
             0 if place.hook == "postrouting" => "masquerade".to_owned(),
-            1 if place.hook == "postrouting" => "masquerade fully-random".to_owned(),
+            1 if place.hook == "postrouting" => random
+                .pick(&["masquerade fully-random", "meta l4proto tcp masquerade to :1024-65535"])
+                .to_owned(),
             _ => format!("snat {family}to {}", random.pick(&to)),
         };
     }
@@ -375,7 +379,20 @@ fn conntrack_test(random: &mut Random, ipv6: bool) -> String {
             ])
         ),
         5 => format!("ct direction {}", random.pick(&["original", "reply"])),
-        6 => format!("ct status {}", random.pick(&["snat", "dnat", "seen-reply", "snat,dnat", "! dnat"])),
+        6 if random.percent(20) => format!("ct zone {}", random.pick(&["0", "1"])),
+        6 => format!(
+            "ct status {}",
+            random.pick(&[
+                "snat",
+                "dnat",
+                "seen-reply",
+                "snat,dnat",
+                "! dnat",
+                "assured",
+                "== seen-reply",
+                "expected"
+            ])
+        ),
         7 => format!("ct mark {not}{}", random.pick(&["0", "1", "2"])),
         8 => format!("ct original {family} saddr {not}{}", prefix(random, ipv6)),
         9 => format!("ct reply {family} saddr {not}{}", prefix(random, ipv6)),

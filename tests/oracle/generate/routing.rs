@@ -41,6 +41,11 @@ fn route(random: &mut Random, ipv6: bool) -> String {
             return format!("route add {destination} dev {device} table {table} proto 77");
         }
     };
+    if !ipv6 && random.percent(8) {
+        let [one, other] = [ROUTER[0], LAN_ROUTER[0]];
+        let ways = format!("nexthop via {one} dev eth0 nexthop via {other} dev br0");
+        return format!("route add {destination} table {table} proto 77 {ways}");
+    }
     let metric = if random.percent(20) { " metric 50" } else { "" };
     format!("route add {destination} {way} table {table} proto 77{metric}")
 }
@@ -49,12 +54,18 @@ fn rule(random: &mut Random, ipv6: bool) -> String {
     let not = if random.percent(10) { "not " } else { "" };
     let mut selectors = Vec::new();
     for _ in 0..random.between(0, 2) {
-        selectors.push(match random.below(5) {
+        selectors.push(match random.below(6) {
             0 => format!("from {}", crate::places::network(&prefix(random, ipv6))),
             1 => format!("to {}", crate::places::network(&prefix(random, ipv6))),
             2 => format!("iif {}", random.pick(&["virbr0", "virbr1", "br0", "eth0", "lo"])),
             3 => format!("fwmark {}", random.pick(&["1", "2", "0/1", "1/1", "3/2"])),
-            _ => format!("to {}", address(random, ipv6)),
+            4 => format!("to {}", address(random, ipv6)),
+            // The host's own packets leave by raw sockets, whose routes know no ports.
+            _ => format!(
+                "iif {} ipproto tcp dport {}",
+                random.pick(&IP_DEVICES),
+                random.pick(&["22", "80-443"])
+            ),
         });
     }
     selectors.sort_unstable();
