@@ -10,7 +10,7 @@ use crate::trial::Trial;
 use crate::{generate, shrink};
 
 /// Trials side by side: most of their time is waiting.
-const WORKERS: usize = 6;
+const WORKERS: usize = 3;
 
 /// Disagreements that are shrunk and shown; the others are counted.
 const SHOWN: usize = 24;

@@ -19,10 +19,10 @@ use crate::places::{GUESTS, INTERNET, LAN_ROUTER, LAN_ROUTER_MAC, NETS, PORTS, U
 use crate::random::Random;
 
 /// Answers come within a millisecond; the rest is for a machine that is busy.
-const DEADLINE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long everybody speaks before the host is read.
-const WARM_UP: Duration = Duration::from_millis(100);
+const WARM_UP: Duration = Duration::from_millis(250);
 
 /// A configuration and what is claimed on it.
 #[derive(Debug, Clone)]
