@@ -71,7 +71,7 @@ pub(super) fn meta(scope: Scope<'_>, packet: &Packet, key: &str) -> Option<Octet
         "oifname" => name(output.map(|device| &device.name)),
         // The kernel (Linux 6.18) asks the device that the packet is at by then, so that in POSTROUTING
         // `ether saddr` of a bridged frame is read, too. Its own discovery packets have one from the start.
-        "iiftype" if scope.hook == Hook::Postrouting || packet.is_discovery() => {
+        "iiftype" if matches!(scope.hook, Hook::Postrouting | Hook::Egress) || packet.is_discovery() => {
             device_type(scope.world, input.or(output)?)
         }
         "iiftype" => device_type(scope.world, input?),
@@ -226,6 +226,10 @@ pub(super) fn fib(scope: Scope<'_>, packet: &Packet, result: &str, flags: u32) -
     let Some(asked) = (if of_destination { packet.destination } else { packet.source }) else {
         return vec![None; 16];
     };
+    // Every device has a route to every group of IPv6.
+    if asked.is_ipv6() && asked.is_multicast() {
+        return vec![None; 16];
+    }
     let (input, output) = (packet.input.as_ref(), packet.output.as_ref());
     if result == "type" {
         let device = match flags {

@@ -194,16 +194,6 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
         leave_bridge(walk, journey, packet, inside, to);
         return to;
     }
-    if let Some(inside) = inside {
-        let name = walk.world.name(inside.bridge);
-        if !packet.to_group() {
-            let site = Site::Fdb { bridge: name.clone(), port: name.clone() };
-            walk.step(name.as_str(), site, Decision::Pass, "destination MAC is the bridge's own: up to IP");
-        }
-        bridge::up(walk, packet, inside);
-    }
-    let prerouted = inside.is_some_and(|inside| inside.prerouted);
-    receive(walk, packet, prerouted);
     if let Some(inside) = inside.filter(|inside| inside.prerouted)
         && packet.connection.destination_nat.is_some()
         && !packet.connection.reply
@@ -214,6 +204,16 @@ fn carry(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, from: End,
             "where a bridged frame goes once its destination is translated",
         );
     }
+    if let Some(inside) = inside {
+        let name = walk.world.name(inside.bridge);
+        if !packet.to_group() {
+            let site = Site::Fdb { bridge: name.clone(), port: name.clone() };
+            walk.step(name.as_str(), site, Decision::Pass, "destination MAC is the bridge's own: up to IP");
+        }
+        bridge::up(walk, packet, inside);
+    }
+    let prerouted = inside.is_some_and(|inside| inside.prerouted);
+    receive(walk, packet, prerouted);
     let (to, towards) = match redirected(walk, packet) {
         Some(end) if end != to => (end, aim(walk, journey, end)),
         _ => (to, towards),
