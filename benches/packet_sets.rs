@@ -1,4 +1,5 @@
-//! What a chain of first-match rules accepts, from 500 to 20,000 random rules.
+//! What a chain of first-match rules accepts, from 500 to 20,000 random rules, and what whole base
+//! chains of `nf_tables` do with every packet.
 //!
 //! Each rule has a prefix for source and destination, a range of destination ports and a protocol.
 //! Easy chains name both addresses in every rule; in the others some per cent of the rules name no
@@ -7,7 +8,11 @@
 use divan::Bencher;
 use kvmnet::engine::packet_set::field::IPV4;
 use kvmnet::engine::packet_set::first_match::{Line, accepted, by_halves, from_the_first, from_the_last};
-use kvmnet::engine::packet_set::{Arena, Bdd, Decided, Field};
+use kvmnet::engine::packet_set::{Arena, Bdd, Decided, Field, Headers, HostSets};
+use kvmnet_probes::facts::{
+    BaseChain, Bytes, Chain, Compare, Data, Expr, Family, Generation, Hook, PayloadBase, Policy, Register,
+    Rule, Snapshot, Table, Verdict,
+};
 
 fn main() {
     divan::main();
@@ -97,4 +102,82 @@ fn order_from_the_first(bencher: Bencher<'_, '_>, chain: (usize, u64)) {
 #[divan::bench(args = [(5_000, 0), (5_000, 5), (5_000, 25)], max_time = 3, sample_count = 3)]
 fn order_by_halves(bencher: Bencher<'_, '_>, chain: (usize, u64)) {
     run(bencher, chain, by_halves);
+}
+
+/// A host that was recorded.
+fn snapshot() -> Snapshot {
+    serde_json::from_str(include_str!("../tests/hosts/demo.json")).expect("a snapshot")
+}
+
+/// A random rule as nft would load it.
+fn loaded(random: &mut Random, handle: u64) -> Rule {
+    let register = Register(1);
+    let load = |base, offset, length| Expr::Payload { destination: register, base, offset, length };
+    let cmp = |data: &[u8]| Expr::Cmp { source: register, op: Compare::Eq, data: Bytes(data.to_vec()) };
+    let mut exprs = Vec::new();
+    for offset in [12, 16] {
+        let address = u32::try_from(random.below(1 << 32)).expect("32 bits").to_be_bytes();
+        let octets = 2 + u32::try_from(random.below(3)).expect("small");
+        exprs.extend([load(PayloadBase::Network, offset, octets), cmp(&address[..octets as usize])]);
+    }
+    let protocol = if random.per_cent(50) { 6 } else { 17 };
+    exprs.extend([Expr::Meta { destination: register, key: "l4proto".to_owned() }, cmp(&[protocol])]);
+    let port = u16::try_from(random.below(1 << 16)).expect("16 bits").to_be_bytes();
+    exprs.extend([load(PayloadBase::Transport, 2, 2), cmp(&port)]);
+    let verdict = if random.per_cent(50) { Verdict::Accept } else { Verdict::Drop };
+    exprs.push(Expr::Immediate { destination: Register(0), data: Data::Verdict(verdict) });
+    Rule { handle, comment: None, counter: None, exprs }
+}
+
+fn table(length: usize) -> Table {
+    let mut random = Random(0x6b76_6d6e_6574);
+    let base = BaseChain {
+        kind: "filter".to_owned(),
+        hook: Hook::Forward,
+        priority: 0,
+        policy: Policy::Drop,
+        devices: Vec::new(),
+    };
+    let rules = (1..=length as u64).map(|handle| loaded(&mut random, handle)).collect();
+    Table {
+        generation: Generation::NfTables,
+        family: Family::Ip,
+        name: "t".to_owned(),
+        handle: 1,
+        dormant: false,
+        owner: None,
+        comment: None,
+        chains: vec![Chain { name: "c".to_owned(), handle: 1, base: Some(base), rules }],
+        sets: Vec::new(),
+        objects: Vec::new(),
+        flowtables: Vec::new(),
+    }
+}
+
+#[divan::bench(args = [150, 1_000, 5_000], max_time = 3, sample_count = 5)]
+fn base_chain_of_random_rules(bencher: Bencher<'_, '_>, length: usize) {
+    let (snapshot, table) = (snapshot(), table(length));
+    bencher.bench(|| {
+        let mut all = HostSets::new(&snapshot, BUDGET);
+        let input = all.sets.equal(Field::EtherType, IPV4).expect("small");
+        all.through(&table, &table.chains[0], Family::Ip, input, &mut Headers::default()).passes
+    });
+}
+
+#[divan::bench(max_time = 3)]
+fn every_base_chain_of_the_recorded_host(bencher: Bencher<'_, '_>) {
+    let snapshot = snapshot();
+    bencher.bench(|| {
+        let mut all = HostSets::new(&snapshot, BUDGET);
+        let input = all.sets.equal(Field::EtherType, IPV4).expect("small");
+        let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
+        let mut passed = 0;
+        for table in tables.filter(|table| matches!(table.family, Family::Ip | Family::Inet)) {
+            for chain in table.chains.iter().filter(|chain| chain.base.is_some()) {
+                let passage = all.through(table, chain, Family::Ip, input, &mut Headers::default());
+                passed += usize::from(passage.passes != Bdd::NONE);
+            }
+        }
+        passed
+    });
 }

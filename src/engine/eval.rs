@@ -137,7 +137,9 @@ fn step<'r>(
             match (absent || packet.protocol() != Some(6), present_only) {
                 (true, true) => registers.write(*destination, &[Some(0)]),
                 (true, false) => return Flow::Break,
-                (false, _) => {
+                // Whether it is there is loaded in any case.
+                (false, true) => registers.forget(*destination),
+                (false, false) => {
                     registers.forget(*destination);
                     return Flow::Maybe("a TCP option".to_owned());
                 }
@@ -155,9 +157,10 @@ fn step<'r>(
             }
         }
         Expr::CtSet { source, key, .. } => {
-            if key == "mark" {
+            // Without an entry nothing is written.
+            if key == "mark" && !matches!(packet.connection.tracked, Tracked::No | Tracked::Never) {
                 let mark = loads::to_number(&registers.read(*source, 4));
-                packet.connection.mark = mark.filter(|_| sure);
+                packet.connection.mark = mark.filter(|_| sure && packet.connection.tracked == Tracked::Yes);
             }
         }
         Expr::PayloadSet { source, base, offset, length } => {
@@ -215,7 +218,7 @@ fn step<'r>(
     Flow::Continue
 }
 
-fn is_limit(expr: &Expr) -> bool {
+pub(super) fn is_limit(expr: &Expr) -> bool {
     matches!(expr, Expr::Limit { .. } | Expr::Quota { .. } | Expr::Connlimit { .. } | Expr::Opaque { .. })
 }
 
@@ -383,7 +386,8 @@ pub(super) fn masquerade<'r>(world: World<'_>, packet: &mut Packet, sure: bool) 
     translate(packet, NatKind::Source, Translation { address, port: None, sure })
 }
 
-fn on_link(address: IpAddr) -> bool {
+/// Whether the address is of the link alone.
+pub(super) fn on_link(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => address.is_unicast_link_local(),

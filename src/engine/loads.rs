@@ -47,7 +47,7 @@ pub(super) fn shift(value: &[Option<u8>], left: bool, bits: u32) -> Octets {
     shifted.flat_map(|word| number(Some(word))).collect()
 }
 
-fn name(name: Option<&IfName>) -> Octets {
+pub(super) fn name(name: Option<&IfName>) -> Octets {
     let mut octets = known(name.map_or("", |name| name.as_str()).as_bytes());
     octets.resize(16, Some(0));
     octets
@@ -108,7 +108,7 @@ fn devices(hook: Hook, packet: &Packet) -> (Option<&Device>, Option<&Device>) {
     }
 }
 
-fn device_type(world: World<'_>, device: &Device) -> Octets {
+pub(super) fn device_type(world: World<'_>, device: &Device) -> Octets {
     match world.link(device.index) {
         Some(link) if link.kind == LinkKind::Loopback => short(772),
         Some(link) if link.mac.is_some() => short(1),
@@ -116,7 +116,7 @@ fn device_type(world: World<'_>, device: &Device) -> Octets {
     }
 }
 
-fn device_kind(world: World<'_>, device: &Device) -> Octets {
+pub(super) fn device_kind(world: World<'_>, device: &Device) -> Octets {
     let kind = match world.link(device.index).map(|link| &link.kind) {
         Some(LinkKind::Bridge(_)) => "bridge",
         Some(LinkKind::Tun(_)) => "tun",
@@ -131,7 +131,7 @@ fn device_kind(world: World<'_>, device: &Device) -> Octets {
 }
 
 /// `NFPROTO_*`.
-fn protocol_family(family: Family) -> u8 {
+pub(super) fn protocol_family(family: Family) -> u8 {
     match family {
         Family::Inet => 1,
         Family::Ip => 2,

@@ -33,7 +33,7 @@ pub(super) fn look_up<'a>(table: &Table, set: &'a Set, key: &Octets) -> Found<'a
 }
 
 /// A rule of the table adds to or deletes from the set while packets pass.
-fn changed_by_packets(table: &Table, set: &str) -> bool {
+pub(super) fn changed_by_packets(table: &Table, set: &str) -> bool {
     let names = |expr: &Expr| matches!(expr, Expr::Dynset { set: name, .. } if name == set);
     table.chains.iter().flat_map(|chain| &chain.rules).any(|rule| rule.exprs.iter().any(names))
 }

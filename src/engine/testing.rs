@@ -419,6 +419,10 @@ pub(super) fn jump(chain: &str) -> Vec<Expr> {
     verdict(Verdict::Jump { chain: chain.to_owned() })
 }
 
+pub(super) fn goto(chain: &str) -> Vec<Expr> {
+    verdict(Verdict::Goto { chain: chain.to_owned() })
+}
+
 pub(super) fn reject() -> Vec<Expr> {
     vec![Expr::Reject(RejectWith::Icmp { code: 3 })]
 }

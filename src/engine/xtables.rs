@@ -166,7 +166,7 @@ fn of_type(mask: &u16, (address, kind): (IpAddr, u8)) -> bool {
 }
 
 /// A name that ends in `+` is a prefix.
-fn prefix(wanted: &IfName, name: &IfName) -> bool {
+pub(super) fn prefix(wanted: &IfName, name: &IfName) -> bool {
     match wanted.as_str().strip_suffix('+') {
         Some(prefix) => name.as_str().starts_with(prefix),
         None => wanted == name,
@@ -326,7 +326,13 @@ pub(super) fn act<'r>(scope: Scope<'_>, packet: &mut Packet, target: &'r XtTarge
             Flow::Continue
         }
         XtAction::Connmark { mode, mark, ct_mask, packet_mask } => {
-            let (ours, theirs) = (packet.mark.filter(|_| sure), packet.connection.mark.filter(|_| sure));
+            // Without an entry nothing is done.
+            let entry = match packet.connection.tracked {
+                Tracked::No | Tracked::Never => return Flow::Continue,
+                Tracked::Perhaps => false,
+                Tracked::Yes => sure,
+            };
+            let (ours, theirs) = (packet.mark.filter(|_| entry), packet.connection.mark.filter(|_| entry));
             match mode {
                 0 => packet.connection.mark = theirs.map(|old| (old & !ct_mask) ^ mark),
                 1 => {

@@ -113,6 +113,10 @@ impl<'a> Words<'a> {
                 32 if self.family != Some(IPV6) => vec![value(first)],
                 length => vec![format!("{}/{length}", value(first))],
             },
+            // Names have no order.
+            Field::InputDevice | Field::OutputDevice | Field::InputPort | Field::OutputPort => {
+                vec![format!("{first}-{last}")]
+            }
             _ => vec![format!("{}-{}", value(first), value(last))],
         }
     }

@@ -1,0 +1,449 @@
+//! What `payload`, `meta`, `ct` and `exthdr` load, for all packets at once.
+//!
+//! Headers are taken as whole: a packet that ends within its transport header is not told apart
+//! from one that does not. ARP is that of IPv4 over Ethernet.
+
+use std::collections::HashMap;
+
+use kvmnet_probes::facts::{Family, Hook, PayloadBase};
+
+use super::bdd::Decided;
+use super::field::{ARP, FRAGMENT_OFFSET, Field, IPV4, IPV6};
+use super::rule::{Loaded, Run, known};
+use super::truth::{self, Truth, host_order};
+use crate::engine::loads::{device_kind, device_type, name, protocol_family};
+use crate::engine::packet::{Device, Octets, number};
+
+/// Protocols that begin with a source and a destination port: TCP, UDP, DCCP, SCTP, UDP-Lite.
+pub(super) const WITH_PORTS: [u128; 5] = [6, 17, 33, 132, 136];
+
+const UNKNOWN: [Truth; 8] = [Truth::MAYBE; 8];
+
+/// What was loaded before, of fields as they came.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// No rule writes devices, so that this holds for the whole host.
+    devices: HashMap<(Field, String), Loaded>,
+    /// By the hook's family, base, offset and length.
+    payload: HashMap<(Family, u8, u32, u32), Loaded>,
+}
+
+/// Where the octets of a header come from.
+#[derive(Clone, Copy)]
+enum Part {
+    /// A constant.
+    Octet(u8),
+    /// The first or the n-th octet of a field.
+    Of(Field, usize),
+    /// Not known.
+    Unknown,
+}
+
+impl Run<'_, '_> {
+    /// Whether packets are of this EtherType. A hook of one family sees no other.
+    pub(super) fn family(&mut self, ether_type: u128) -> Decided<Truth> {
+        Ok(match self.scope.family {
+            Family::Ip => (ether_type == IPV4).into(),
+            Family::Ip6 => (ether_type == IPV6).into(),
+            Family::Arp => (ether_type == ARP).into(),
+            Family::Inet | Family::Netdev | Family::Bridge => {
+                Truth::of(self.sets.equal(Field::EtherType, ether_type)?)
+            }
+        })
+    }
+
+    /// Whether there is an IP header of either family.
+    pub(super) fn ip(&mut self) -> Decided<Truth> {
+        let (ipv4, ipv6) = (self.family(IPV4)?, self.family(IPV6)?);
+        self.sets.either(ipv4, ipv6)
+    }
+
+    /// Whether there is a transport header: later fragments have none.
+    pub(super) fn transport(&mut self) -> Decided<Truth> {
+        let ip = self.ip()?;
+        let first = self.headers.masked(self.sets, Field::Fragment, 0, FRAGMENT_OFFSET)?;
+        self.sets.both(ip, first)
+    }
+
+    /// Whether there are ports.
+    pub(super) fn ported(&mut self) -> Decided<Truth> {
+        let (transport, protocol) = (self.transport()?, self.one_of(Field::Protocol, &WITH_PORTS)?);
+        self.sets.both(transport, protocol)
+    }
+
+    /// Whether it is ICMP over IPv4 or ICMPv6 over IPv6.
+    pub(super) fn icmp(&mut self) -> Decided<Truth> {
+        let mut any = Vec::new();
+        for (ether_type, protocol) in [(IPV4, 1), (IPV6, 58)] {
+            let family = self.family(ether_type)?;
+            let protocol = self.headers.equal(self.sets, Field::Protocol, protocol)?;
+            any.push(self.sets.both(family, protocol)?);
+        }
+        let (transport, any) = (self.transport()?, self.sets.any_truth(&any)?);
+        self.sets.both(transport, any)
+    }
+
+    /// `payload`.
+    pub(super) fn payload(&mut self, base: PayloadBase, offset: u32, length: u32) -> Decided<Loaded> {
+        // Of what rules have written nothing is remembered.
+        let untouched = self.headers.are_untouched();
+        let known_by = (self.scope.family, number_of(base), offset, length);
+        if untouched && let Some(loaded) = self.memory.payload.get(&known_by) {
+            return Ok(loaded.clone());
+        }
+        let from = offset as usize;
+        let span = from..from.saturating_add((length as usize).min(64));
+        let there = match base {
+            PayloadBase::Link => self.headers.equal(self.sets, Field::Framed, 1)?,
+            PayloadBase::Network => Truth::YES,
+            PayloadBase::Transport => self.transport()?,
+            PayloadBase::Inner | PayloadBase::Tunnel => self.transport()?.doubted(),
+        };
+        let mut bits = Vec::with_capacity(span.len() * 8);
+        for at in span {
+            bits.extend(match base {
+                PayloadBase::Link => self.link_octet(at)?,
+                PayloadBase::Network => self.network_octet(at)?,
+                PayloadBase::Transport => self.transport_octet(at)?,
+                PayloadBase::Inner | PayloadBase::Tunnel => UNKNOWN.to_vec(),
+            });
+        }
+        let loaded = Loaded { bits, there };
+        if untouched {
+            self.memory.payload.insert(known_by, loaded.clone());
+        }
+        Ok(loaded)
+    }
+
+    fn octet(&mut self, part: Part) -> Decided<Vec<Truth>> {
+        Ok(match part {
+            Part::Octet(octet) => known(&[octet]),
+            Part::Of(field, at) => self.headers.octet(self.sets, field, at)?,
+            Part::Unknown => UNKNOWN.to_vec(),
+        })
+    }
+
+    /// The first bits for packets of the set, the others for the rest.
+    fn choose(&mut self, holds: Truth, then: &[Truth], otherwise: &[Truth]) -> Decided<Vec<Truth>> {
+        let mut bits = Vec::with_capacity(then.len());
+        for (then, otherwise) in then.iter().zip(otherwise) {
+            let neither = self.sets.within(holds.no, *otherwise, Truth::MAYBE)?;
+            bits.push(self.sets.within(holds.yes, *then, neither)?);
+        }
+        Ok(bits)
+    }
+
+    /// With a VLAN tag, also where the device took it off, type and tag stand before the EtherType.
+    fn link_octet(&mut self, at: usize) -> Decided<Vec<Truth>> {
+        let plain = match at {
+            0..6 => return self.octet(Part::Of(Field::DestinationMac, at)),
+            6..12 => return self.octet(Part::Of(Field::SourceMac, at - 6)),
+            12..14 => self.octet(Part::Of(Field::EtherType, at - 12))?,
+            _ => UNKNOWN.to_vec(),
+        };
+        let tagged = match at {
+            12 => known(&[0x81]),
+            13 => known(&[0]),
+            14 | 15 => {
+                let id = self.headers.bits(self.sets, Field::Vlan)?;
+                let tag = [&[Truth::MAYBE; 4], id.as_slice()].concat();
+                tag[(at - 14) * 8..(at - 13) * 8].to_vec()
+            }
+            16 | 17 => self.octet(Part::Of(Field::EtherType, at - 16))?,
+            _ => UNKNOWN.to_vec(),
+        };
+        let untagged = self.headers.equal(self.sets, Field::Vlan, 0)?;
+        self.choose(untagged, &plain, &tagged)
+    }
+
+    fn network_octet(&mut self, at: usize) -> Decided<Vec<Truth>> {
+        // A hook of one family sees no other, and need not tell them apart.
+        match self.scope.family {
+            Family::Ip => return self.ipv4_octet(at),
+            Family::Ip6 => return self.ipv6_octet(at),
+            Family::Arp => return self.arp_octet(at),
+            Family::Inet | Family::Netdev | Family::Bridge => {}
+        }
+        let mut bits = UNKNOWN.to_vec();
+        for (ether_type, octet) in
+            [(IPV4, self.ipv4_octet(at)?), (IPV6, self.ipv6_octet(at)?), (ARP, self.arp_octet(at)?)]
+        {
+            let family = self.family(ether_type)?;
+            bits = self.choose(family, &octet, &bits)?;
+        }
+        Ok(bits)
+    }
+
+    fn ipv4_octet(&mut self, at: usize) -> Decided<Vec<Truth>> {
+        let part = match at {
+            0 => {
+                let plain = self.headers.equal(self.sets, Field::Extended, 0)?;
+                let longer = [known(&[0x40])[..4].to_vec(), vec![Truth::MAYBE; 4]].concat();
+                return self.choose(plain, &known(&[0x45]), &longer);
+            }
+            1 => Part::Of(Field::TrafficClass, 0),
+            6 | 7 => Part::Of(Field::Fragment, at - 6),
+            8 => Part::Of(Field::Ttl, 0),
+            9 => Part::Of(Field::Protocol, 0),
+            12..16 => Part::Of(Field::Source, at - 12),
+            16..20 => Part::Of(Field::Destination, at - 16),
+            _ => Part::Unknown,
+        };
+        self.octet(part)
+    }
+
+    fn ipv6_octet(&mut self, at: usize) -> Decided<Vec<Truth>> {
+        let part = match at {
+            0 | 1 => {
+                let class = self.headers.bits(self.sets, Field::TrafficClass)?;
+                let first = [known(&[0x60])[..4].to_vec(), class, vec![Truth::MAYBE; 4]].concat();
+                return Ok(first[at * 8..at * 8 + 8].to_vec());
+            }
+            6 => {
+                // The next header is the protocol unless extension headers stand between.
+                let plain = self.headers.equal(self.sets, Field::Extended, 0)?;
+                let protocol = self.octet(Part::Of(Field::Protocol, 0))?;
+                return self.choose(plain, &protocol, &UNKNOWN);
+            }
+            7 => Part::Of(Field::Ttl, 0),
+            8..24 => Part::Of(Field::Source, at - 8),
+            24..40 => Part::Of(Field::Destination, at - 24),
+            _ => Part::Unknown,
+        };
+        self.octet(part)
+    }
+
+    fn arp_octet(&mut self, at: usize) -> Decided<Vec<Truth>> {
+        self.octet(match at {
+            0..6 => Part::Octet([0, 1, 8, 0, 6, 4][at]),
+            6 | 7 => Part::Of(Field::ArpOperation, at - 6),
+            8..14 => Part::Of(Field::ArpSenderMac, at - 8),
+            14..18 => Part::Of(Field::Source, at - 14),
+            18..24 => Part::Of(Field::ArpTargetMac, at - 18),
+            24..28 => Part::Of(Field::Destination, at - 24),
+            _ => Part::Unknown,
+        })
+    }
+
+    fn transport_octet(&mut self, at: usize) -> Decided<Vec<Truth>> {
+        let (ports, icmp) = match at {
+            0 => (Part::Of(Field::SourcePort, 0), Part::Of(Field::IcmpType, 0)),
+            1 => (Part::Of(Field::SourcePort, 1), Part::Of(Field::IcmpCode, 0)),
+            2 | 3 => (Part::Of(Field::DestinationPort, at - 2), Part::Unknown),
+            13 => {
+                let tcp = self.headers.equal(self.sets, Field::Protocol, 6)?;
+                let flags = self.octet(Part::Of(Field::TcpFlags, 0))?;
+                return self.choose(tcp, &flags, &UNKNOWN);
+            }
+            _ => return Ok(UNKNOWN.to_vec()),
+        };
+        let (ports, icmp) = (self.octet(ports)?, self.octet(icmp)?);
+        let is_icmp = self.icmp()?;
+        let with_icmp = self.choose(is_icmp, &icmp, &UNKNOWN)?;
+        let ported = self.one_of(Field::Protocol, &WITH_PORTS)?;
+        self.choose(ported, &ports, &with_icmp)
+    }
+
+    /// `exthdr`.
+    pub(super) fn extension(&mut self, kind: &str, present_only: bool) -> Decided<Loaded> {
+        let possible = match kind {
+            "tcp option" => {
+                let (tcp, transport) =
+                    (self.headers.equal(self.sets, Field::Protocol, 6)?, self.transport()?);
+                self.sets.both(tcp, transport)?
+            }
+            "ipv6" | "ip option" => self.headers.equal(self.sets, Field::Extended, 1)?,
+            _ => self.transport()?,
+        };
+        let bits = vec![Truth::MAYBE; 128];
+        if !present_only {
+            return Ok(Loaded { bits, there: possible.doubted() });
+        }
+        let present = [[Truth::NO; 7].as_slice(), &[possible.doubted()]].concat();
+        Ok(present.into())
+    }
+
+    /// `meta KEY`.
+    pub(super) fn meta(&mut self, key: &str) -> Decided<Loaded> {
+        let hook = self.scope.hook;
+        // What the hook is not told of is no device.
+        let told = |field| match field {
+            Field::InputDevice => !matches!(hook, Hook::Output | Hook::Egress),
+            _ => matches!(hook, Hook::Forward | Hook::Postrouting | Hook::Output | Hook::Egress),
+        };
+        let device = match key.as_bytes() {
+            [b'i', ..] => Field::InputDevice,
+            _ => Field::OutputDevice,
+        };
+        let loaded = match key {
+            "iif" | "oif" if told(device) => host_order(&self.headers.bits(self.sets, device)?, 4).into(),
+            "iif" | "oif" => known(&[0; 4]).into(),
+            "iifname" | "oifname" if !told(device) => known(&[0; 16]).into(),
+            "iiftype" | "oiftype" | "iifgroup" | "oifgroup" | "iifkind" | "oifkind" | "ibrname"
+            | "obrname"
+                if !told(device) =>
+            {
+                Loaded { bits: UNKNOWN.to_vec(), there: Truth::NO }
+            }
+            // In POSTROUTING the kernel asks the device that the packet is at by then.
+            "iiftype" if hook == Hook::Postrouting => {
+                let (input, output) = (
+                    self.of_device(Field::InputDevice, "iftype")?,
+                    self.of_device(Field::OutputDevice, "iftype")?,
+                );
+                let none = self.headers.equal(self.sets, Field::InputDevice, 0)?;
+                let there = self.sets.within(none.yes, output.there, input.there)?;
+                Loaded { bits: self.choose(none, &output.bits, &input.bits)?, there }
+            }
+            "iifname" | "oifname" | "iiftype" | "oiftype" | "iifgroup" | "oifgroup" | "iifkind"
+            | "oifkind" | "ibrname" | "obrname" => self.of_device(device, &key[1..])?,
+            "mark" => host_order(&self.headers.bits(self.sets, Field::Mark)?, 4).into(),
+            "protocol" => self.headers.bits(self.sets, Field::EtherType)?.into(),
+            "nfproto" if self.scope.table.family == Family::Inet => {
+                let mut bits = known(&[protocol_family(Family::Arp)]);
+                for (ether_type, family) in [(IPV4, Family::Ip), (IPV6, Family::Ip6)] {
+                    let holds = self.family(ether_type)?;
+                    bits = self.choose(holds, &known(&[protocol_family(family)]), &bits)?;
+                }
+                bits.into()
+            }
+            "nfproto" => known(&[protocol_family(self.scope.family)]).into(),
+            "l4proto" => {
+                let bits = self.headers.bits(self.sets, Field::Protocol)?;
+                Loaded { bits, there: self.ip()? }
+            }
+            "pkttype" => {
+                let bits = self.headers.bits(self.sets, Field::PacketType)?;
+                [[Truth::NO; 5].as_slice(), &bits].concat().into()
+            }
+            "sdif" => truth::bits(&number(Some(0))).into(),
+            "sdifname" => known(&[0; 16]).into(),
+            "ipsec" => {
+                // Packets of guests carry no security path.
+                let local = self.headers.equal(self.sets, Field::Local, 1)?;
+                [[Truth::NO; 7].as_slice(), &[local.doubted()]].concat().into()
+            }
+            "skuid" | "skgid" | "cgroup" if hook != Hook::Input => {
+                let there = self.headers.equal(self.sets, Field::Local, 1)?.doubted();
+                Loaded { bits: vec![Truth::MAYBE; 128], there }
+            }
+            "skuid" | "skgid" | "cgroup" => Loaded { bits: vec![Truth::MAYBE; 128], there: Truth::MAYBE },
+            _ => vec![Truth::MAYBE; 128].into(),
+        };
+        Ok(loaded)
+    }
+
+    /// What the key without its first letter says of the device.
+    fn of_device(&mut self, field: Field, key: &str) -> Decided<Loaded> {
+        let known_by = (field, key.to_owned());
+        if let Some(loaded) = self.memory.devices.get(&known_by) {
+            return Ok(loaded.clone());
+        }
+        let world = self.scope.world;
+        let octets = |device: &Device| match key {
+            "ifname" => Some(name(Some(&device.name))),
+            "iftype" => Some(device_type(world, device)),
+            "ifgroup" => Some(number(world.link(device.index).map(|link| link.group))),
+            "ifkind" => Some(device_kind(world, device)),
+            _ => world.bridge_of(device.index).map(|bridge| name(Some(&world.name(bridge)))),
+        };
+        let mut devices = Vec::new();
+        for link in world.snapshot.links.items() {
+            let set = self.sets.equal(field, link.index.0.into())?;
+            devices.push((set, octets(&world.device(link.index))));
+        }
+        // Without a device there is the empty name, and nothing else.
+        let none = (key == "ifname").then(|| vec![Some(0); 16]);
+        devices.push((self.sets.equal(field, 0)?, none));
+        let length = devices.iter().filter_map(|(_, octets)| Some(octets.as_ref()?.len())).max().unwrap_or(0);
+        let mut bits = Vec::with_capacity(length * 8);
+        for at in 0..length * 8 {
+            let bit = |octets: &Octets| Some(octets.get(at / 8).copied()?? >> (7 - at % 8) & 1 != 0);
+            let mut with = |wanted: bool| {
+                let all = devices.iter().filter(|(_, octets)| octets.as_ref().and_then(bit) == Some(wanted));
+                self.sets.any_of(&all.map(|(set, _)| *set).collect::<Vec<_>>())
+            };
+            bits.push(Truth { yes: with(true)?, no: with(false)? });
+        }
+        let mut with = |there: bool| {
+            let all = devices.iter().filter(|(_, octets)| octets.is_some() == there);
+            self.sets.any_of(&all.map(|(set, _)| *set).collect::<Vec<_>>())
+        };
+        let (listed, without) = (with(true)?, with(false)?);
+        // A device that is not listed has a name and a type, and may be in a bridge.
+        let there = match key {
+            "brname" => Truth { yes: listed, no: without },
+            _ => Truth::of(!without),
+        };
+        let loaded = Loaded { bits, there };
+        self.memory.devices.insert(known_by, loaded.clone());
+        Ok(loaded)
+    }
+
+    /// Whether conntrack has an entry for the packet.
+    pub(super) fn entry(&mut self) -> Decided<Truth> {
+        if matches!(self.scope.hook, Hook::Ingress | Hook::Brouting) {
+            return Ok(Truth::NO);
+        }
+        self.headers.range(self.sets, Field::CtState, &(1..=3))
+    }
+
+    /// `ct KEY`: without an entry the rule ends, except for the state. Addresses and ports of the entry
+    /// are not known.
+    pub(super) fn ct(&mut self, key: &str) -> Decided<Loaded> {
+        let entry = self.entry()?;
+        if key == "state" {
+            return self.ct_state();
+        }
+        let bits = match key {
+            "direction" => [[Truth::NO; 7].to_vec(), self.headers.bits(self.sets, Field::CtReply)?].concat(),
+            "status" => {
+                let status = self.headers.bits(self.sets, Field::CtStatus)?;
+                host_order(&[[Truth::NO; 16].as_slice(), &status].concat(), 4)
+            }
+            "mark" => host_order(&self.headers.bits(self.sets, Field::CtMark)?, 4),
+            "l3proto" => {
+                let ipv6 = self.family(IPV6)?;
+                self.choose(ipv6, &known(&[10]), &known(&[2]))?
+            }
+            "protocol" => self.ct_protocol()?,
+            _ => vec![Truth::MAYBE; 128],
+        };
+        // There may be an entry and no helper.
+        let there = if key == "helper" { entry.doubted() } else { entry };
+        Ok(Loaded { bits, there })
+    }
+
+    /// The protocol of the flow: for what is related, of another one.
+    fn ct_protocol(&mut self) -> Decided<Vec<Truth>> {
+        let related = self.headers.equal(self.sets, Field::CtState, 2)?;
+        let protocol = self.headers.bits(self.sets, Field::Protocol)?;
+        self.choose(related, &UNKNOWN, &protocol)
+    }
+
+    /// `NF_CT_STATE_*`: one bit each.
+    fn ct_state(&mut self) -> Decided<Loaded> {
+        let mut bits = vec![Truth::NO; 32];
+        let mut bit = |at: usize, holds: Truth| bits[31 - at] = holds;
+        if matches!(self.scope.hook, Hook::Ingress | Hook::Brouting) {
+            bit(0, Truth::YES);
+        } else {
+            for state in 0..4_u8 {
+                bit(state.into(), self.headers.equal(self.sets, Field::CtState, state.into())?);
+            }
+            bit(6, self.headers.range(self.sets, Field::CtState, &(4..=7))?);
+        }
+        Ok(host_order(&bits, 4).into())
+    }
+}
+
+/// `NFT_PAYLOAD_*`.
+fn number_of(base: PayloadBase) -> u8 {
+    match base {
+        PayloadBase::Link => 0,
+        PayloadBase::Network => 1,
+        PayloadBase::Transport => 2,
+        PayloadBase::Inner => 3,
+        PayloadBase::Tunnel => 4,
+    }
+}

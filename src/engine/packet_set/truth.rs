@@ -1,0 +1,137 @@
+//! Statements about packets in three values, for all packets at once.
+
+use super::bdd::{Arena, Bdd, Decided};
+use super::set::PacketSet;
+
+/// For which packets something holds: of those in neither set it is not known. Also one bit of a
+/// header or register: where it is 1, and where it is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truth {
+    /// It surely holds.
+    pub yes: PacketSet,
+    /// It surely does not hold.
+    pub no: PacketSet,
+}
+
+impl Truth {
+    /// It holds for every packet.
+    pub const YES: Self = Self { yes: Bdd::ALL, no: Bdd::NONE };
+    /// It holds for no packet.
+    pub const NO: Self = Self { yes: Bdd::NONE, no: Bdd::ALL };
+    /// It is not known for any packet.
+    pub const MAYBE: Self = Self { yes: Bdd::NONE, no: Bdd::NONE };
+
+    /// It holds for exactly these packets.
+    pub fn of(set: PacketSet) -> Self {
+        Self { yes: set, no: !set }
+    }
+
+    /// Whether it is known for every packet.
+    pub fn is_known(self) -> bool {
+        self.yes == !self.no
+    }
+
+    /// The contrary, if `negate` is set.
+    #[must_use]
+    pub fn negate(self, negate: bool) -> Self {
+        if negate { Self { yes: self.no, no: self.yes } } else { self }
+    }
+
+    /// It may still hold where it does not surely fail, and surely nowhere.
+    #[must_use]
+    pub fn doubted(self) -> Self {
+        Self { yes: Bdd::NONE, ..self }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::YES } else { Self::NO }
+    }
+}
+
+impl Arena {
+    /// Whether both hold.
+    pub fn both(&mut self, left: Truth, right: Truth) -> Decided<Truth> {
+        let yes = self.and(left.yes, right.yes)?;
+        let no = if left.is_known() && right.is_known() { !yes } else { self.or(left.no, right.no)? };
+        Ok(Truth { yes, no })
+    }
+
+    /// Whether either holds.
+    pub fn either(&mut self, left: Truth, right: Truth) -> Decided<Truth> {
+        Ok(self.both(left.negate(true), right.negate(true))?.negate(true))
+    }
+
+    /// Whether any of them holds.
+    pub fn any_truth(&mut self, truths: &[Truth]) -> Decided<Truth> {
+        let yes = self.any_of(&truths.iter().map(|truth| truth.yes).collect::<Vec<_>>())?;
+        if truths.iter().all(|truth| truth.is_known()) {
+            return Ok(Truth::of(yes));
+        }
+        let perhaps = self.any_of(&truths.iter().map(|truth| !truth.no).collect::<Vec<_>>())?;
+        Ok(Truth { yes, no: !perhaps })
+    }
+
+    /// What `then` says of the packets of `set`, and `otherwise` of all others.
+    pub fn within(&mut self, set: PacketSet, then: Truth, otherwise: Truth) -> Decided<Truth> {
+        let yes = self.ite(set, then.yes, otherwise.yes)?;
+        let known = then.is_known() && otherwise.is_known();
+        let no = if known { !yes } else { self.ite(set, then.no, otherwise.no)? };
+        Ok(Truth { yes, no })
+    }
+}
+
+/// Whether the bits, the most significant first, equal the bytes.
+pub(super) fn equal(sets: &mut Arena, bits: &[Truth], bytes: &[u8]) -> Decided<Truth> {
+    if bits.len() != bytes.len() * 8 {
+        return Ok(Truth::MAYBE);
+    }
+    let mut holds = Truth::YES;
+    // The last variables first, so that each step adds one node.
+    for (bit, wanted) in bits.iter().zip(ones(bytes)).rev() {
+        holds = sets.both(bit.negate(!wanted), holds)?;
+    }
+    Ok(holds)
+}
+
+/// Whether the bits are at least the bytes, as `memcmp` orders.
+pub(super) fn at_least(sets: &mut Arena, bits: &[Truth], bytes: &[u8]) -> Decided<Truth> {
+    if bits.len() != bytes.len() * 8 {
+        return Ok(Truth::MAYBE);
+    }
+    let mut holds = Truth::YES;
+    for (bit, wanted) in bits.iter().zip(ones(bytes)).rev() {
+        holds = if wanted { sets.both(*bit, holds) } else { sets.either(*bit, holds) }?;
+    }
+    Ok(holds)
+}
+
+/// Whether the bits are at most the bytes, as `memcmp` orders.
+pub(super) fn at_most(sets: &mut Arena, bits: &[Truth], bytes: &[u8]) -> Decided<Truth> {
+    let contrary: Vec<Truth> = bits.iter().map(|bit| bit.negate(true)).collect();
+    let bytes: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    at_least(sets, &contrary, &bytes)
+}
+
+/// The bits of the bytes, the most significant first.
+fn ones(bytes: &[u8]) -> impl DoubleEndedIterator<Item = bool> + ExactSizeIterator {
+    let bytes = bytes.to_vec();
+    (0..bytes.len() * 8).map(move |at| bytes[at / 8] >> (7 - at % 8) & 1 != 0)
+}
+
+/// Octets of which some are not known, as bits.
+pub(in crate::engine) fn bits(octets: &[Option<u8>]) -> Vec<Truth> {
+    let bit =
+        |octet: &Option<u8>, at: u32| octet.map_or(Truth::MAYBE, |octet| (octet >> (7 - at) & 1 != 0).into());
+    octets.iter().flat_map(|octet| (0..8).map(move |at| bit(octet, at))).collect()
+}
+
+/// Bits of numbers of the given size turned from network order into the host's, or back.
+pub(super) fn host_order(bits: &[Truth], octets: usize) -> Vec<Truth> {
+    if cfg!(target_endian = "big") {
+        return bits.to_vec();
+    }
+    let numbers = bits.chunks(octets.max(1) * 8);
+    numbers.flat_map(|number| number.chunks(8).rev().flatten().copied().collect::<Vec<_>>()).collect()
+}
