@@ -69,9 +69,8 @@ pub(super) fn meta(scope: Scope<'_>, packet: &Packet, key: &str) -> Option<Octet
         "oif" => number(Some(output.map_or(0, |device| device.index.0))),
         "iifname" => name(input.map(|device| &device.name)),
         "oifname" => name(output.map(|device| &device.name)),
-        // The kernel (Linux 6.18) asks the device that the packet is at by then, so that in POSTROUTING
-        // `ether saddr` of a bridged frame is read, too. Its own discovery packets have one from the start.
-        "iiftype" if matches!(scope.hook, Hook::Postrouting | Hook::Egress) || packet.is_discovery() => {
+        // The host's own discovery packets have a device from the start.
+        "iiftype" if is_at_a_device(scope) || packet.is_discovery() => {
             device_type(scope.world, input.or(output)?)
         }
         "iiftype" => device_type(scope.world, input?),
@@ -106,6 +105,14 @@ fn devices(hook: Hook, packet: &Packet) -> (Option<&Device>, Option<&Device>) {
         Hook::Forward | Hook::Postrouting => (input, output),
         Hook::Output | Hook::Egress => (None, output),
     }
+}
+
+/// Whether `iiftype`, for which the kernel (Linux 6.18) asks the device that the packet is at, has one
+/// also where the hook is told of no input device: `ether saddr` is read in POSTROUTING, at egress, and of
+/// the host's own frames in a bridge's OUTPUT.
+pub(super) fn is_at_a_device(scope: Scope<'_>) -> bool {
+    matches!(scope.hook, Hook::Postrouting | Hook::Egress)
+        || scope.family == Family::Bridge && scope.hook == Hook::Output
 }
 
 pub(super) fn device_type(world: World<'_>, device: &Device) -> Octets {

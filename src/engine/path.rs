@@ -275,12 +275,12 @@ fn leave_host(walk: &mut Walk<'_>, journey: &Journey, packet: &mut Packet, out: 
     }
     packet.source_mac = walk.world.mac(out);
     neighbour(walk, packet, out, to);
+    packet.framed = true;
     if walk.world.bridge(out).is_some() {
         device::leave(walk, packet, out);
         let inside = bridge::from_host(walk, packet, out);
         leave_bridge(walk, journey, packet, inside, to);
     } else {
-        packet.framed = true;
         device::leave(walk, packet, out);
         let site = Site::Link { device: walk.world.name(out), state: "up".to_owned() };
         let hop = packet.next_hop.map_or_else(|| "the link".to_owned(), |hop| hop.to_string());

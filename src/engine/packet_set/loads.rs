@@ -11,7 +11,7 @@ use super::bdd::Decided;
 use super::field::{ARP, FRAGMENT_OFFSET, Field, IPV4, IPV6};
 use super::rule::{Loaded, Run, known};
 use super::truth::{self, Truth, host_order};
-use crate::engine::loads::{device_kind, device_type, name, protocol_family};
+use crate::engine::loads::{device_kind, device_type, is_at_a_device, name, protocol_family};
 use crate::engine::packet::{Device, Octets, number};
 
 /// Protocols that begin with a source and a destination port: TCP, UDP, DCCP, SCTP, UDP-Lite.
@@ -279,14 +279,10 @@ impl Run<'_, '_> {
             "iif" | "oif" if told(device) => host_order(&self.headers.bits(self.sets, device)?, 4).into(),
             "iif" | "oif" => known(&[0; 4]).into(),
             "iifname" | "oifname" if !told(device) => known(&[0; 16]).into(),
-            "iiftype" | "oiftype" | "iifgroup" | "oifgroup" | "iifkind" | "oifkind" | "ibrname"
-            | "obrname"
-                if !told(device) =>
-            {
-                Loaded { bits: UNKNOWN.to_vec(), there: Truth::NO }
+            "iiftype" if is_at_a_device(self.scope) && !told(device) => {
+                self.of_device(Field::OutputDevice, "iftype")?
             }
-            // In POSTROUTING the kernel asks the device that the packet is at by then.
-            "iiftype" if hook == Hook::Postrouting => {
+            "iiftype" if is_at_a_device(self.scope) => {
                 let (input, output) = (
                     self.of_device(Field::InputDevice, "iftype")?,
                     self.of_device(Field::OutputDevice, "iftype")?,
@@ -294,6 +290,17 @@ impl Run<'_, '_> {
                 let none = self.headers.equal(self.sets, Field::InputDevice, 0)?;
                 let there = self.sets.within(none.yes, output.there, input.there)?;
                 Loaded { bits: self.choose(none, &output.bits, &input.bits)?, there }
+            }
+            // The host's own discovery packets have a device from the start.
+            "iiftype" if hook == Hook::Output => {
+                let there = self.headers.equal(self.sets, Field::Protocol, 58)?.doubted();
+                Loaded { bits: vec![Truth::MAYBE; 16], there }
+            }
+            "iiftype" | "oiftype" | "iifgroup" | "oifgroup" | "iifkind" | "oifkind" | "ibrname"
+            | "obrname"
+                if !told(device) =>
+            {
+                Loaded { bits: UNKNOWN.to_vec(), there: Truth::NO }
             }
             "iifname" | "oifname" | "iiftype" | "oiftype" | "iifgroup" | "oifgroup" | "iifkind"
             | "oifkind" | "ibrname" | "obrname" => self.of_device(device, &key[1..])?,
