@@ -112,7 +112,7 @@ impl<'a> Planner<'a> {
 
     /// The NIC of the same network that asks its DHCP server in place of this one. dnsmasq answers one
     /// question after the other, and for an address that it leased to nobody yet it first listens for 3 s
-    /// whether somebody has it (`src/rfc2131.c`, `do_icmp_ping`): of those without a lease only the first
+    /// whether somebody has it (`src/dhcp.c`, `do_icmp_ping`): of those without a lease only the first
     /// can be sure to be answered in time.
     fn asks_dhcp_for(self, nic: &Nic) -> Option<&'a Nic> {
         let leased = |nic: &Nic| {
