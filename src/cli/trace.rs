@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::output::{Color, Destination, Format};
 use super::{endpoint, exit, facts};
 use crate::engine::owner::{Owner, owner};
-use crate::engine::{Decision, Fate, Site, fate};
+use crate::engine::{Decision, Engine, Fate, Site};
 use crate::model::{Claim, Topology, Traffic};
 use endpoint::Endpoint;
 
@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         traffic,
         expected: Expected::Allow,
     };
-    let fate = fate(&snapshot, &topology, &claim);
+    let fate = Engine::new(&snapshot, &topology).fate(&claim);
     let trace = Trace {
         schema: SCHEMA.to_owned(),
         host: snapshot.host.name.clone(),

@@ -2,7 +2,8 @@
 
 use kvmnet_probes::facts::{BridgePort, Family, Hook, IfIndex, Mac, PortState};
 
-use super::packet::Packet;
+use super::packet_set::{Decided, Truth};
+use super::packets::{Device, Packets};
 use super::walk::Walk;
 use super::{Decision, Site, device, hooks};
 
@@ -19,8 +20,13 @@ pub(super) struct Inside {
 }
 
 /// A frame comes in by a port: state, VLAN, lock, then the hooks.
-pub(super) fn enter(walk: &mut Walk<'_>, packet: &mut Packet, port: IfIndex, bridge: IfIndex) -> Inside {
-    packet.framed = true;
+pub(super) fn enter(
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
+    port: IfIndex,
+    bridge: IfIndex,
+) -> Decided<Inside> {
+    packets.framed = true;
     let mut inside = Inside { bridge, port: Some(port), vlan: None, prerouted: false };
     is_up(walk, bridge);
     if let Some(settings) = settings(walk, port, bridge) {
@@ -32,7 +38,7 @@ pub(super) fn enter(walk: &mut Walk<'_>, packet: &mut Packet, port: IfIndex, bri
                 port_drops(walk, port, bridge, "vlan: untagged frames belong to no VLAN of the port");
             }
         }
-        match packet.source_mac {
+        match packets.source_mac {
             _ if !settings.locked => {}
             None => {
                 let name = walk.world.name(port);
@@ -52,38 +58,40 @@ pub(super) fn enter(walk: &mut Walk<'_>, packet: &mut Packet, port: IfIndex, bri
         }
     }
     let input = walk.world.device(port);
-    packet.input = Some(input.clone());
-    packet.to_other &= packet.destination_mac != walk.world.mac(bridge);
-    hooks::pass(walk, packet, Family::Bridge, Hook::Brouting);
-    hooks::pass(walk, packet, Family::Bridge, Hook::Prerouting);
-    if calls_ip(walk, packet, bridge) {
-        packet.port_in = Some(input);
-        packet.input = Some(walk.world.device(bridge));
-        let to_other = std::mem::take(&mut packet.to_other);
-        hooks::pass(walk, packet, packet.family(), Hook::Prerouting);
-        packet.to_other = to_other;
+    packets.input = Some(input.clone());
+    let mac = walk.world.mac(bridge);
+    let own = packets.is_for(walk.sets(), mac)?;
+    packets.to_other = walk.sets().both(packets.to_other, own.negate(true))?;
+    hooks::pass(walk, packets, Family::Bridge, Hook::Brouting)?;
+    hooks::pass(walk, packets, Family::Bridge, Hook::Prerouting)?;
+    if calls_ip(walk, packets, bridge) {
+        packets.port_in = Some(input);
+        packets.input = Some(walk.world.device(bridge));
+        let to_other = std::mem::replace(&mut packets.to_other, Truth::NO);
+        hooks::pass(walk, packets, packets.family, Hook::Prerouting)?;
+        packets.to_other = to_other;
         inside.prerouted = true;
     }
-    inside
+    Ok(inside)
 }
 
 /// The frame goes up to the host.
-pub(super) fn up(walk: &mut Walk<'_>, packet: &mut Packet, inside: Inside) {
+pub(super) fn up(walk: &mut Walk<'_, '_>, packets: &mut Packets, inside: Inside) -> Decided<()> {
     let Inside { bridge, port, vlan, .. } = inside;
-    packet.input = port.map(|port| walk.world.device(port));
+    packets.input = port.map(|port| walk.world.device(port));
     if let (Some(vlan), Some(settings)) = (vlan, walk.world.bridge(bridge))
         && settings.vlans.iter().all(|own| own.id.0 != vlan)
     {
         port_drops(walk, bridge, bridge, &format!("vlan: the host takes no part in VLAN {vlan}"));
     }
-    hooks::pass(walk, packet, Family::Bridge, Hook::Input);
-    device::enter(walk, packet, bridge);
+    hooks::pass(walk, packets, Family::Bridge, Hook::Input)?;
+    device::enter(walk, packets, bridge)
 }
 
 /// The host sends a frame into the bridge.
-pub(super) fn from_host(walk: &mut Walk<'_>, packet: &mut Packet, bridge: IfIndex) -> Inside {
-    packet.framed = true;
-    packet.port_in = None;
+pub(super) fn from_host(walk: &mut Walk<'_, '_>, packets: &mut Packets, bridge: IfIndex) -> Inside {
+    packets.framed = true;
+    packets.port_in = None;
     let settings = walk.world.bridge(bridge).filter(|settings| settings.vlan_filtering);
     let vlan = settings.and_then(|settings| settings.pvid).map(|vlan| vlan.0);
     Inside { bridge, port: None, vlan, prerouted: false }
@@ -91,7 +99,13 @@ pub(super) fn from_host(walk: &mut Walk<'_>, packet: &mut Packet, bridge: IfInde
 
 /// The frame leaves by a port: MAC table, flags, then the hooks. `tagged`: whoever is behind the port
 /// takes tagged frames.
-pub(super) fn leave(walk: &mut Walk<'_>, packet: &mut Packet, inside: Inside, port: IfIndex, tagged: bool) {
+pub(super) fn leave(
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
+    inside: Inside,
+    port: IfIndex,
+    tagged: bool,
+) -> Decided<()> {
     let Inside { bridge, port: from, vlan, .. } = inside;
     is_up(walk, bridge);
     if let Some(settings) = settings(walk, port, bridge) {
@@ -119,13 +133,14 @@ pub(super) fn leave(walk: &mut Walk<'_>, packet: &mut Packet, inside: Inside, po
                 "hairpin off: a frame does not leave by the port that it came in by",
             );
         }
-        if settings.neigh_suppress && packet.asks_for_mac() {
+        let asks = packets.asks_for_mac(walk.sets())?;
+        if settings.neigh_suppress && walk.is(asks)? != Some(false) {
             walk.program(
                 walk.world.name(port).as_str(),
                 "neigh_suppress: the bridge answers in place of whom it knows",
             );
         }
-        match packet.destination_mac {
+        match packets.destination_mac {
             // What the host itself sends to all goes to all (`br_flood`).
             Some(mac) if mac.is_group() && from.is_none() => {}
             Some(Mac::BROADCAST) if !settings.broadcast_flood => {
@@ -148,48 +163,55 @@ pub(super) fn leave(walk: &mut Walk<'_>, packet: &mut Packet, inside: Inside, po
         }
     }
     let (input, output) = (from.map(|from| walk.world.device(from)), walk.world.device(port));
-    packet.output = Some(output.clone());
+    packets.output = Some(output.clone());
     let bridged = input.is_some();
     if bridged {
-        packet.input.clone_from(&input);
-        hooks::pass(walk, packet, Family::Bridge, Hook::Forward);
-        if packet.is_arp() {
+        packets.input.clone_from(&input);
+        hooks::pass(walk, packets, Family::Bridge, Hook::Forward)?;
+        if packets.is_arp() {
             if calls(walk, bridge, "bridge-nf-call-arptables", |bridge| bridge.nf_call_arptables) {
-                hooks::pass(walk, packet, Family::Arp, Hook::Forward);
+                hooks::pass(walk, packets, Family::Arp, Hook::Forward)?;
             }
-        } else if calls_ip(walk, packet, bridge) {
-            through_ip(walk, packet, bridge, Hook::Forward, (input.clone(), output.clone()));
+        } else if calls_ip(walk, packets, bridge) {
+            through_ip(walk, packets, bridge, Hook::Forward, (input.clone(), output.clone()))?;
         }
     } else {
-        packet.input = None;
-        hooks::pass(walk, packet, Family::Bridge, Hook::Output);
+        packets.input = None;
+        hooks::pass(walk, packets, Family::Bridge, Hook::Output)?;
     }
     // By then the bridge no longer says where it came in (`br_forward_finish`).
-    (packet.input, packet.output) = (None, Some(output.clone()));
-    hooks::pass(walk, packet, Family::Bridge, Hook::Postrouting);
-    if bridged && calls_ip(walk, packet, bridge) {
-        through_ip(walk, packet, bridge, Hook::Postrouting, (input, output));
+    (packets.input, packets.output) = (None, Some(output.clone()));
+    hooks::pass(walk, packets, Family::Bridge, Hook::Postrouting)?;
+    if bridged && calls_ip(walk, packets, bridge) {
+        through_ip(walk, packets, bridge, Hook::Postrouting, (input, output))?;
     }
-    device::leave(walk, packet, port);
+    device::leave(walk, packets, port)
 }
 
-type Ports = (Option<super::packet::Device>, super::packet::Device);
+type Ports = (Option<Device>, Device);
 
 /// A bridged frame in the IP hooks: the devices are the bridge, the ports are told apart.
-fn through_ip(walk: &mut Walk<'_>, packet: &mut Packet, bridge: IfIndex, hook: Hook, (from, to): Ports) {
+fn through_ip(
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
+    bridge: IfIndex,
+    hook: Hook,
+    (from, to): Ports,
+) -> Decided<()> {
     let device = walk.world.device(bridge);
-    packet.input = (hook == Hook::Forward).then(|| device.clone());
-    packet.output = Some(device);
-    (packet.port_in, packet.port_out) = (from, Some(to));
+    packets.input = (hook == Hook::Forward).then(|| device.clone());
+    packets.output = Some(device);
+    (packets.port_in, packets.port_out) = (from, Some(to));
     // While they are in these hooks the kernel says of all frames that they are for this host.
-    let to_other = std::mem::take(&mut packet.to_other);
-    hooks::pass(walk, packet, packet.family(), hook);
-    packet.to_other = to_other;
+    let to_other = std::mem::replace(&mut packets.to_other, Truth::NO);
+    hooks::pass(walk, packets, packets.family, hook)?;
+    packets.to_other = to_other;
+    Ok(())
 }
 
 /// Whether bridged packets of this family pass the IP hooks.
-fn calls_ip(walk: &mut Walk<'_>, packet: &Packet, bridge: IfIndex) -> bool {
-    match packet.family() {
+fn calls_ip(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: IfIndex) -> bool {
+    match packets.family {
         Family::Ip => calls(walk, bridge, "bridge-nf-call-iptables", |bridge| bridge.nf_call_iptables),
         Family::Ip6 => calls(walk, bridge, "bridge-nf-call-ip6tables", |bridge| bridge.nf_call_ip6tables),
         Family::Inet | Family::Arp | Family::Netdev | Family::Bridge => false,
@@ -198,7 +220,7 @@ fn calls_ip(walk: &mut Walk<'_>, packet: &Packet, bridge: IfIndex) -> bool {
 
 /// The sysctl, which is absent where `br_netfilter` is not loaded, or the bridge's own attribute.
 fn calls(
-    walk: &mut Walk<'_>,
+    walk: &mut Walk<'_, '_>,
     bridge: IfIndex,
     sysctl: &str,
     own: impl FnOnce(&kvmnet_probes::facts::Bridge) -> bool,
@@ -213,7 +235,7 @@ fn calls(
 
 /// What the MAC table says of a unicast frame that should leave by `port`.
 fn table(
-    walk: &mut Walk<'_>,
+    walk: &mut Walk<'_, '_>,
     Inside { bridge, port: from, vlan, .. }: Inside,
     port: IfIndex,
     settings: &BridgePort,
@@ -260,7 +282,7 @@ fn table(
 }
 
 /// What the bridge says of the port, if it is one of its.
-fn settings<'a>(walk: &mut Walk<'a>, port: IfIndex, bridge: IfIndex) -> Option<&'a BridgePort> {
+fn settings<'a>(walk: &mut Walk<'_, 'a>, port: IfIndex, bridge: IfIndex) -> Option<&'a BridgePort> {
     let link = walk.world.link(port).filter(|link| link.master == Some(bridge))?;
     if link.port.is_none() {
         walk.opaque(link.name.as_str(), format!("state of bridge port {}, which was not read", link.name));
@@ -268,14 +290,14 @@ fn settings<'a>(walk: &mut Walk<'a>, port: IfIndex, bridge: IfIndex) -> Option<&
     link.port.as_ref()
 }
 
-fn is_up(walk: &mut Walk<'_>, bridge: IfIndex) {
+fn is_up(walk: &mut Walk<'_, '_>, bridge: IfIndex) {
     if walk.world.link(bridge).is_some_and(|link| !link.up) {
         device::refuse(walk, walk.world.name(bridge), "down");
     }
 }
 
 /// The port is in forwarding state. Where it or the bridge is down that is told already.
-fn forwards(walk: &mut Walk<'_>, port: IfIndex, bridge: IfIndex, settings: &BridgePort) {
+fn forwards(walk: &mut Walk<'_, '_>, port: IfIndex, bridge: IfIndex, settings: &BridgePort) {
     let runs = |index| walk.world.link(index).is_some_and(|link| link.up);
     let carrier = walk.world.link(port).is_some_and(|link| link.carrier);
     match settings.state {
@@ -292,7 +314,7 @@ fn forwards(walk: &mut Walk<'_>, port: IfIndex, bridge: IfIndex, settings: &Brid
 }
 
 /// The port drops the frame.
-pub(super) fn port_drops(walk: &mut Walk<'_>, port: IfIndex, bridge: IfIndex, what: &str) {
+pub(super) fn port_drops(walk: &mut Walk<'_, '_>, port: IfIndex, bridge: IfIndex, what: &str) {
     let (device, bridge) = (walk.world.name(port), walk.world.name(bridge));
     let place = device.0.clone();
     let text = if device == bridge { what.to_owned() } else { format!("port of {bridge}: {what}") };

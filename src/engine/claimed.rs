@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use kvmnet_probes::facts::{ForwardMode, IfIndex, Mac};
 use kvmnet_reports::Expected;
 
-use super::packet::{Body, Packet};
+use super::packet_set::field::address_value;
+use super::packet_set::{Arena, Decided, Field};
+use super::packets::{Body, Packets};
 use super::walk::Walk;
 use super::{Decision, Site, device};
 use crate::model::{Attachment, Claim, NetworkZone, Topology, Traffic, Zone};
@@ -46,7 +48,7 @@ pub(super) struct Journey {
 pub(super) const NOWHERE: IfIndex = IfIndex(0);
 
 /// Makes the claim concrete; `None` if the walk ends here, with its reason among the steps.
-pub(super) fn journey(walk: &mut Walk<'_>, claim: &Claim) -> Option<Journey> {
+pub(super) fn journey(walk: &mut Walk<'_, '_>, claim: &Claim) -> Option<Journey> {
     if beyond_bridges(walk, claim) {
         return None;
     }
@@ -102,60 +104,68 @@ pub(super) fn journey(walk: &mut Walk<'_>, claim: &Claim) -> Option<Journey> {
 
 impl Journey {
     /// The packet that stands for the claim.
-    pub(super) fn packet(&self, claim: &Claim) -> Packet {
+    pub(super) fn packet(&self, claim: &Claim) -> Packets {
         let ipv6 = claim.ipv6;
         let ends = (self.source, self.destination);
+        let one = |body| Packets::one(ipv6, ends, body);
         match claim.traffic {
             Traffic::Resolve if ipv6 => {
                 let (group, mac) = solicited(self.destination);
-                let body = Body::Icmp { kind: 135, code: 0 };
-                let packet = Packet::new(true, (self.source, Some(group)), body);
-                Packet { destination_mac: Some(mac), ttl: 255, ..packet }
+                let mut packet =
+                    Packets::one(true, (self.source, Some(group)), Body::Icmp { kind: 135, code: 0 });
+                packet.set_destination_mac(Some(mac));
+                packet.headers.set(Field::Ttl, 255);
+                packet
             }
             Traffic::Resolve => {
-                let packet = Packet::new(false, ends, Body::Arp { request: true });
-                Packet { destination_mac: Some(Mac::BROADCAST), ..packet }
+                let mut packet = one(Body::Arp { request: true });
+                packet.set_destination_mac(Some(Mac::BROADCAST));
+                packet
             }
-            Traffic::Icmp => {
-                Packet::new(ipv6, ends, Body::Icmp { kind: if ipv6 { 128 } else { 8 }, code: 0 })
-            }
-            Traffic::Tcp(destination) => {
-                Packet::new(ipv6, ends, Body::Tcp { source: SOURCE_PORT, destination, flags: 2 })
-            }
-            Traffic::Udp(destination) => {
-                Packet::new(ipv6, ends, Body::Udp { source: SOURCE_PORT, destination })
-            }
-            Traffic::Dns => Packet::new(ipv6, ends, Body::Udp { source: SOURCE_PORT, destination: 53 }),
+            Traffic::Icmp => one(Body::Icmp { kind: if ipv6 { 128 } else { 8 }, code: 0 }),
+            Traffic::Tcp(destination) => one(Body::Tcp { source: SOURCE_PORT, destination, flags: 2 }),
+            Traffic::Udp(destination) => one(Body::Udp { source: SOURCE_PORT, destination }),
+            Traffic::Dns => one(Body::Udp { source: SOURCE_PORT, destination: 53 }),
             Traffic::Dhcp if ipv6 => {
                 let servers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
                 let body = Body::Udp { source: 546, destination: 547 };
-                let packet = Packet::new(true, (None, Some(servers.into())), body);
-                Packet { destination_mac: Some(group_mac(servers)), ..packet }
+                let mut packet = Packets::one(true, (None, Some(servers.into())), body);
+                packet.set_destination_mac(Some(group_mac(servers)));
+                packet
             }
             Traffic::Dhcp => {
                 let ends = (Some(Ipv4Addr::UNSPECIFIED.into()), Some(Ipv4Addr::BROADCAST.into()));
-                let packet = Packet::new(false, ends, Body::Udp { source: 68, destination: 67 });
-                Packet { destination_mac: Some(Mac::BROADCAST), ..packet }
+                let mut packet = Packets::one(false, ends, Body::Udp { source: 68, destination: 67 });
+                packet.set_destination_mac(Some(Mac::BROADCAST));
+                packet
             }
         }
     }
 
     /// The answer to `packet`, as it arrived.
-    pub(super) fn reply(&self, claim: &Claim, packet: &Packet) -> Packet {
+    pub(super) fn reply(&self, sets: &mut Arena, claim: &Claim, packet: &Packets) -> Decided<Packets> {
         match claim.traffic {
             // Asked of all and answered by one: to conntrack a flow of its own.
             Traffic::Dhcp => {
                 let (source, destination) = if claim.ipv6 { (547, 546) } else { (67, 68) };
-                Packet::new(claim.ipv6, (self.destination, self.source), Body::Udp { source, destination })
+                let body = Body::Udp { source, destination };
+                Ok(Packets::one(claim.ipv6, (self.destination, self.source), body))
             }
-            Traffic::Resolve => Packet { source: self.destination, ttl: 255, ..packet.reply() },
-            Traffic::Icmp | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => packet.reply(),
+            Traffic::Resolve => {
+                let mut reply = packet.reply(sets)?;
+                if let Some(source) = self.destination {
+                    reply.headers.set(Field::Source, address_value(source));
+                }
+                reply.headers.set(Field::Ttl, 255);
+                Ok(reply)
+            }
+            Traffic::Icmp | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => packet.reply(sets),
         }
     }
 }
 
 /// The network that an end belongs to. For a denial that is the one whose bridge really carries it.
-fn network(walk: &Walk<'_>, zone: Zone, denied: bool) -> Option<usize> {
+fn network(walk: &Walk<'_, '_>, zone: Zone, denied: bool) -> Option<usize> {
     let nic = match zone {
         Zone::Gateway(network) => return Some(network),
         Zone::Nic(nic) => walk.topology.nics.get(nic)?,
@@ -198,7 +208,7 @@ fn group_mac(group: Ipv6Addr) -> Mac {
 }
 
 /// A NIC that no bridge carries: what the host can say of it is said here.
-fn beyond_bridges(walk: &mut Walk<'_>, claim: &Claim) -> bool {
+fn beyond_bridges(walk: &mut Walk<'_, '_>, claim: &Claim) -> bool {
     let mut found = false;
     for (end, other) in [(claim.from, claim.to), (claim.to, claim.from)] {
         let Zone::Nic(index) = end else { continue };
@@ -225,7 +235,7 @@ fn beyond_bridges(walk: &mut Walk<'_>, claim: &Claim) -> bool {
 }
 
 /// A macvtap device and the device below it carry frames past everything that the host decides.
-fn lower_device(walk: &mut Walk<'_>, tap: Option<IfIndex>) {
+fn lower_device(walk: &mut Walk<'_, '_>, tap: Option<IfIndex>) {
     let link = tap.and_then(|tap| walk.world.link(tap));
     let Some(link) = link else {
         let missing = "the macvtap device is gone".to_owned();

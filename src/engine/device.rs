@@ -3,7 +3,8 @@
 use kvmnet_probes::facts::{Family, Hook, IfIndex, IfName, TcHook};
 
 use super::hooks;
-use super::packet::Packet;
+use super::packet_set::{Decided, Truth};
+use super::packets::Packets;
 use super::walk::Walk;
 use super::{Decision, Site};
 
@@ -26,12 +27,16 @@ const SHAPERS: [&str; 8] = ["htb", "hfsc", "tbf", "red", "qfq", "hhf", "choke", 
 const CLASSIFIERS: [&str; 8] = ["u32", "fw", "basic", "flow", "flower", "matchall", "cgroup", "route"];
 
 /// The packet comes in by the device.
-pub(super) fn enter(walk: &mut Walk<'_>, packet: &mut Packet, device: IfIndex) {
-    packet.input = Some(walk.world.device(device));
-    packet.output = None;
-    packet.to_other = packet.framed && packet.destination_mac != walk.world.mac(device);
+pub(super) fn enter(walk: &mut Walk<'_, '_>, packets: &mut Packets, device: IfIndex) -> Decided<()> {
+    packets.input = Some(walk.world.device(device));
+    packets.output = None;
+    packets.to_other = if packets.framed {
+        packets.is_for(&mut walk.host.sets, walk.world.mac(device))?.negate(true)
+    } else {
+        Truth::NO
+    };
     if !is_there(walk, device) {
-        return;
+        return Ok(());
     }
     let name = walk.world.name(device);
     for program in walk.world.link(device).map_or(&[][..], |link| &link.xdp) {
@@ -41,23 +46,24 @@ pub(super) fn enter(walk: &mut Walk<'_>, packet: &mut Packet, device: IfIndex) {
         );
     }
     traffic_control(walk, device, &name, true);
-    hooks::pass(walk, packet, Family::Netdev, Hook::Ingress);
+    hooks::pass(walk, packets, Family::Netdev, Hook::Ingress)
 }
 
 /// The packet leaves by the device.
-pub(super) fn leave(walk: &mut Walk<'_>, packet: &mut Packet, device: IfIndex) {
-    packet.output = Some(walk.world.device(device));
+pub(super) fn leave(walk: &mut Walk<'_, '_>, packets: &mut Packets, device: IfIndex) -> Decided<()> {
+    packets.output = Some(walk.world.device(device));
     if !is_there(walk, device) {
-        return;
+        return Ok(());
     }
     let name = walk.world.name(device);
-    hooks::pass(walk, packet, Family::Netdev, Hook::Egress);
+    hooks::pass(walk, packets, Family::Netdev, Hook::Egress)?;
     traffic_control(walk, device, &name, false);
+    Ok(())
 }
 
 /// The device exists, is switched on, and has a carrier. A bridge has one if a port has; whichever
 /// port the packet takes is looked at for itself.
-pub(super) fn is_there(walk: &mut Walk<'_>, device: IfIndex) -> bool {
+pub(super) fn is_there(walk: &mut Walk<'_, '_>, device: IfIndex) -> bool {
     if walk.world.snapshot.links.known().is_none() {
         walk.missing("device", "links");
         return false;
@@ -75,7 +81,7 @@ pub(super) fn is_there(walk: &mut Walk<'_>, device: IfIndex) -> bool {
 }
 
 /// The device takes no packet.
-pub(super) fn refuse(walk: &mut Walk<'_>, device: IfName, state: &str) {
+pub(super) fn refuse(walk: &mut Walk<'_, '_>, device: IfName, state: &str) {
     let text = match state {
         "absent" => "there is no such device".to_owned(),
         "no-carrier" => "no carrier".to_owned(),
@@ -85,7 +91,7 @@ pub(super) fn refuse(walk: &mut Walk<'_>, device: IfName, state: &str) {
     walk.step(&place, Site::Link { device, state: state.to_owned() }, Decision::Drop, text);
 }
 
-fn traffic_control(walk: &mut Walk<'_>, device: IfIndex, name: &IfName, ingress: bool) {
+fn traffic_control(walk: &mut Walk<'_, '_>, device: IfIndex, name: &IfName, ingress: bool) {
     let Some(hooks) = walk.world.snapshot.traffic_control.known() else {
         walk.missing(name.as_str(), "traffic-control");
         return;

@@ -1,10 +1,13 @@
 //! All base chains of a hook, in the kernel's order, with conntrack and NAT between them.
 
-use kvmnet_probes::facts::{BaseChain, Chain, Expr, Family, Generation, Hook, Table, XtAction, XtTest};
+use kvmnet_probes::facts::{
+    BaseChain, Chain, Expr, Family, Generation, Hook, NatKind, Table, XtAction, XtTest,
+};
 
 use super::chains::run_base;
-use super::eval::Scope;
-use super::packet::{Packet, Tracked, Translation};
+use super::packet_set::{Bdd, Decided, Event, Field, Nat, PacketSet, Truth};
+use super::packets::{Packets, Translated};
+use super::scope::Scope;
 use super::walk::Walk;
 
 /// `NF_IP_PRI_CONNTRACK`.
@@ -16,8 +19,13 @@ const NAT_SOURCE: i32 = 100;
 
 type Entry<'a> = (&'a Table, &'a Chain, &'a BaseChain);
 
-/// Takes the packet through the hook of `family`, which is that of the hook and never `inet`.
-pub(super) fn pass(walk: &mut Walk<'_>, packet: &mut Packet, family: Family, hook: Hook) {
+/// Takes the packets through the hook of `family`, which is that of the hook and never `inet`.
+pub(super) fn pass<'a>(
+    walk: &mut Walk<'_, 'a>,
+    packets: &mut Packets,
+    family: Family,
+    hook: Hook,
+) -> Decided<()> {
     let place = place(family, hook);
     let snapshot = walk.world.snapshot;
     for (source, missing) in [
@@ -28,7 +36,8 @@ pub(super) fn pass(walk: &mut Walk<'_>, packet: &mut Packet, family: Family, hoo
             walk.missing(place, source);
         }
     }
-    let mut entries = entries(walk, packet, family, hook);
+    packets.tell_place(walk.sets())?;
+    let mut entries = entries(walk, packets, family, hook);
     // Of two with one priority the one that was registered last comes first (`nf_hook_entries_grow`).
     entries.reverse();
     entries.sort_by_key(|entry| entry.2.priority);
@@ -45,22 +54,23 @@ pub(super) fn pass(walk: &mut Walk<'_>, packet: &mut Packet, family: Family, hoo
         Hook::Input | Hook::Postrouting => Some(NAT_SOURCE),
         Hook::Ingress | Hook::Egress | Hook::Forward | Hook::Brouting => None,
     };
-    let mut until = |walk: &mut Walk<'_>, packet: &mut Packet, priority: Option<i32>| {
+    let mut until = |walk: &mut Walk<'_, 'a>, packets: &mut Packets, priority: Option<i32>| -> Decided<()> {
         while let Some(entry) =
             filter.next_if(|entry| priority.is_none_or(|priority| entry.2.priority < priority))
         {
-            run_one(walk, packet, family, hook, entry, false);
+            run_one(walk, packets, (family, hook), entry, (walk.asked, Bdd::NONE))?;
         }
+        Ok(())
     };
     if tracks {
-        until(walk, packet, Some(CONNTRACK));
-        packet.track();
+        until(walk, packets, Some(CONNTRACK))?;
+        packets.track(walk.sets())?;
     }
     if let Some(priority) = nat_priority.filter(|_| matches!(family, Family::Ip | Family::Ip6)) {
-        until(walk, packet, Some(priority));
-        translate(walk, packet, family, hook, &nat);
+        until(walk, packets, Some(priority))?;
+        translate(walk, packets, family, hook, &nat)?;
     }
-    until(walk, packet, None);
+    until(walk, packets, None)
 }
 
 /// Connections are tracked in bridges once a rule there asks for them (`nf_conntrack_bridge`).
@@ -74,8 +84,8 @@ fn bridge_tracks(tables: &[Table]) -> bool {
 }
 
 /// The base chains of the hook.
-fn entries<'a>(walk: &Walk<'a>, packet: &Packet, family: Family, hook: Hook) -> Vec<Entry<'a>> {
-    let device = if hook == Hook::Egress { packet.output.as_ref() } else { packet.input.as_ref() };
+fn entries<'a>(walk: &Walk<'_, 'a>, packets: &Packets, family: Family, hook: Hook) -> Vec<Entry<'a>> {
+    let device = if hook == Hook::Egress { packets.output.as_ref() } else { packets.input.as_ref() };
     let attached = |base: &BaseChain| {
         base.devices.iter().any(|name| {
             device.is_some_and(|device| match name.as_str().strip_suffix('*') {
@@ -91,7 +101,7 @@ fn entries<'a>(walk: &Walk<'a>, packet: &Packet, family: Family, hook: Hook) -> 
         let of_family = match family {
             // A chain of `inet` sees IP alone (`nft_do_chain_inet_ingress`).
             Family::Netdev => {
-                table.family == Family::Netdev || table.family == Family::Inet && !packet.is_arp()
+                table.family == Family::Netdev || table.family == Family::Inet && !packets.is_arp()
             }
             Family::Ip | Family::Ip6 => table.family == family || table.family == Family::Inet,
             Family::Arp | Family::Bridge | Family::Inet => table.family == family,
@@ -108,60 +118,111 @@ fn entries<'a>(walk: &Walk<'a>, packet: &Packet, family: Family, hook: Hook) -> 
     entries
 }
 
-fn run_one(
-    walk: &mut Walk<'_>,
-    packet: &mut Packet,
-    family: Family,
-    hook: Hook,
-    (table, chain, base): Entry<'_>,
-    doubtful: bool,
-) {
-    let scope = Scope { world: walk.world, table, family, hook };
-    let mark = packet.mark;
-    for step in run_base(scope, chain, base, packet, doubtful) {
-        walk.add(step);
-    }
+/// Takes packets through one base chain, those of the second set perhaps; gives what may translate them.
+fn run_one<'a>(
+    walk: &mut Walk<'_, 'a>,
+    packets: &mut Packets,
+    (family, hook): (Family, Hook),
+    (table, chain, base): Entry<'a>,
+    within: (PacketSet, PacketSet),
+) -> Decided<Vec<(Translated, Nat)>> {
+    let scope = Scope { world: walk.world, table, family, hook, next_hop: packets.next_hop };
+    let mark = packets.headers.bits(walk.sets(), Field::Mark)?;
+    let passage = run_base(walk, scope, (chain, base), within, &mut packets.headers)?;
     // Only these route again what they mark (`nf_route_table_hook4`, `ipt_mangle_out`).
     let routes =
         base.kind == "route" || table.generation == Generation::XtablesLegacy && table.name == "mangle";
-    packet.rerouted |= routes && hook == Hook::Output && packet.mark != mark;
+    packets.rerouted |=
+        routes && hook == Hook::Output && packets.headers.bits(walk.sets(), Field::Mark)? != mark;
+    let translations = passage.met.into_iter().filter_map(|met| match met.what {
+        Event::Translate(nat) => {
+            Some((Translated { surely: met.surely, perhaps: met.packets, address: None }, nat))
+        }
+        Event::Accept | Event::Stop(_) | Event::Doubt(_) => None,
+    });
+    Ok(translations.collect())
 }
 
 /// NAT at this hook: chosen by the flow's first packet, undone for its answers.
-fn translate(walk: &mut Walk<'_>, packet: &mut Packet, family: Family, hook: Hook, chains: &[Entry<'_>]) {
-    let doubtful = match packet.connection.tracked {
-        Tracked::No | Tracked::Never => return,
-        Tracked::Perhaps => true,
-        Tracked::Yes => false,
-    };
+fn translate<'a>(
+    walk: &mut Walk<'_, 'a>,
+    packets: &mut Packets,
+    family: Family,
+    hook: Hook,
+    chains: &[Entry<'a>],
+) -> Decided<()> {
+    let entry = packets.headers.range(walk.sets(), Field::CtState, &(1..=3))?;
+    let (surely, tracked) = walk.parted(entry)?;
+    if tracked == Bdd::NONE {
+        return Ok(());
+    }
     let of_destination = matches!(hook, Hook::Prerouting | Hook::Output);
-    if packet.connection.reply {
-        undo(packet, of_destination);
-        return;
+    if packets.reply {
+        return undo(walk, packets, of_destination, (surely, tracked));
     }
     let snapshot = walk.world.snapshot;
     let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
     // Whatever a chain of type nat says: without a rule that needs connections none are tracked, and
     // what has no connection is not translated.
     if chains.is_empty() || !tables.filter(|table| of_family(table, family)).any(needs_connections) {
-        return;
+        return Ok(());
     }
     for entry in chains {
-        if chosen(packet, of_destination).is_some_and(|nat| nat.sure) {
+        let chosen = chosen(packets, of_destination).surely;
+        let sets = walk.sets();
+        let (tracked, surely) = (sets.minus(tracked, chosen)?, sets.minus(surely, chosen)?);
+        if tracked == Bdd::NONE {
             break;
         }
-        run_one(walk, packet, family, hook, *entry, doubtful);
+        let perhaps = sets.minus(tracked, surely)?;
+        for (translated, nat) in run_one(walk, packets, (family, hook), *entry, (tracked, perhaps))? {
+            if (nat.kind == NatKind::Destination) == of_destination {
+                apply(walk, packets, translated, &nat)?;
+            }
+        }
     }
-    let Some(nat) = chosen(packet, of_destination) else { return };
-    let current = if of_destination { packet.destination } else { packet.source };
-    let address = nat.address.filter(|address| nat.sure || current == Some(*address));
-    if of_destination {
-        packet.destination = address;
-        nat.port.filter(|_| nat.sure).inspect(|port| packet.set_destination_port(*port));
-    } else {
-        packet.source = address;
-        nat.port.filter(|_| nat.sure).inspect(|port| packet.set_source_port(*port));
+    Ok(())
+}
+
+/// Gives packets the address and the port that a rule has chosen for them.
+fn apply(walk: &mut Walk<'_, '_>, packets: &mut Packets, translated: Translated, nat: &Nat) -> Decided<()> {
+    let (address, port, status) = match nat.kind {
+        NatKind::Source => (Field::Source, Field::SourcePort, [4, 7]),
+        NatKind::Destination => (Field::Destination, Field::DestinationPort, [5, 8]),
+    };
+    let ipv6 = packets.is_ipv6();
+    let came = (translated.surely, translated.perhaps);
+    let sets = walk.sets();
+    for (field, bits) in [(address, &nat.address), (port, &nat.port)] {
+        if let Some(bits) = bits {
+            packets.headers.write(sets, field, came, bits)?;
+        }
     }
+    // `IPS_SRC_NAT` and `_DONE`, or those of the destination.
+    let mut bits = packets.headers.bits(sets, Field::CtStatus)?;
+    for bit in status {
+        bits[15 - bit] = Truth::YES;
+    }
+    packets.headers.write(sets, Field::CtStatus, came, &bits)?;
+    if let Some(tuples) = packets.headers.tuples() {
+        let mut tuples = tuples.clone();
+        for field in [address, port] {
+            tuples.reply.set(field.turned(), &packets.headers.bits(sets, field)?);
+        }
+        packets.headers.set_tuples(tuples);
+    }
+    let now = packets.headers.constant_address(address, ipv6);
+    let slot = match nat.kind {
+        NatKind::Source => &mut packets.connection.source_nat,
+        NatKind::Destination => &mut packets.connection.destination_nat,
+    };
+    let first = !slot.is_any();
+    *slot = Translated {
+        surely: sets.or(slot.surely, translated.surely)?,
+        perhaps: sets.or(slot.perhaps, translated.perhaps)?,
+        address: now.filter(|_| first || slot.address == now),
+    };
+    Ok(())
 }
 
 fn of_family(table: &Table, family: Family) -> bool {
@@ -205,24 +266,30 @@ fn needs_connections(table: &Table) -> bool {
     table.chains.iter().flat_map(|chain| &chain.rules).any(|rule| rule.exprs.iter().any(asks))
 }
 
-fn chosen(packet: &Packet, of_destination: bool) -> Option<Translation> {
-    if of_destination { packet.connection.destination_nat } else { packet.connection.source_nat }
+fn chosen(packets: &Packets, of_destination: bool) -> Translated {
+    if of_destination { packets.connection.destination_nat } else { packets.connection.source_nat }
 }
 
-/// The answer goes to where the flow began, and comes from where it was sent to.
-fn undo(packet: &mut Packet, of_destination: bool) {
-    let connection = packet.connection.clone();
-    match (of_destination, connection.source_nat, connection.destination_nat) {
-        (true, Some(_), _) => {
-            packet.destination = connection.original.0;
-            connection.original_ports.0.inspect(|port| packet.set_destination_port(*port));
-        }
-        (false, _, Some(_)) => {
-            packet.source = connection.original.1;
-            connection.original_ports.1.inspect(|port| packet.set_source_port(*port));
-        }
-        _ => {}
+/// The answers go to where the flow began, and come from where it was sent to.
+fn undo(
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
+    of_destination: bool,
+    (surely, tracked): (PacketSet, PacketSet),
+) -> Decided<()> {
+    let Some(tuples) = packets.headers.tuples().cloned() else { return Ok(()) };
+    // What the source was before is the destination of answers.
+    let (nat, before, port) = if of_destination {
+        (packets.connection.source_nat, Field::Source, Field::SourcePort)
+    } else {
+        (packets.connection.destination_nat, Field::Destination, Field::DestinationPort)
+    };
+    let sets = walk.sets();
+    let came = (sets.and(surely, nat.perhaps)?, sets.and(tracked, nat.perhaps)?);
+    for field in [before, port] {
+        packets.headers.write(sets, field.turned(), came, tuples.original.bits(field))?;
     }
+    Ok(())
 }
 
 /// The hook's name in a trace.

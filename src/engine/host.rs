@@ -1,15 +1,16 @@
-//! A packet in the host's IP stack: received, routed, sent.
+//! Packets in the host's IP stack: received, routed, sent.
 
-use std::net::IpAddr;
+use ipnet::IpNet;
+use kvmnet_probes::facts::{Family, Hook, IfIndex, RouteKind, RuleAction};
 
-use kvmnet_probes::facts::{Address, Family, Hook, IfIndex, RouteKind, RuleAction};
-
-use super::packet::Packet;
-use super::route::{Answer, Query, look_up, route_text, rule_text, table_name, way_back};
+use super::packet_set::field::address_value;
+use super::packet_set::{Bdd, Decided, Field, PacketSet};
+use super::packets::Packets;
+use super::route::{Answer, Answers, Query, in_prefix, look_up, route_text, rule_text, table_name, way_back};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
 
-/// Where a packet should go from the host.
+/// Where packets should go from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Towards {
     /// Up to the host itself.
@@ -20,176 +21,231 @@ pub(super) enum Towards {
     Anywhere(IfIndex),
 }
 
-/// The packet comes up at a device of the host and passes PREROUTING, unless it has `prerouted` in a
+/// The packets come up at a device of the host and pass PREROUTING, unless they have `prerouted` in a
 /// bridge already.
-pub(super) fn receive(walk: &mut Walk<'_>, packet: &mut Packet, prerouted: bool) {
-    let Some(input) = packet.input.clone() else { return };
+pub(super) fn receive(walk: &mut Walk<'_, '_>, packets: &mut Packets, prerouted: bool) -> Decided<()> {
+    let Some(input) = packets.input.clone() else { return Ok(()) };
     let name = input.name.as_str();
-    if packet.ipv6 && sysctl(walk, true, name, "disable_ipv6") == Some(1) {
+    if packets.is_ipv6() && sysctl(walk, true, name, "disable_ipv6") == Some(1) {
         refuse_by(walk, name, format!("net/ipv6/conf/{name}/disable_ipv6"), 1);
     }
-    if !prerouted && !packet.is_arp() {
-        hooks::pass(walk, packet, packet.family(), Hook::Prerouting);
+    if prerouted || packets.is_arp() {
+        return Ok(());
     }
+    hooks::pass(walk, packets, packets.family, Hook::Prerouting)
 }
 
-/// The packet that the host has received is routed. Gives the device by which it goes on.
-pub(super) fn route(walk: &mut Walk<'_>, packet: &mut Packet, towards: Towards) -> Option<IfIndex> {
-    let input = packet.input.clone()?;
+/// The packets that the host has received are routed. Gives the device by which they go on.
+pub(super) fn route(
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
+    towards: Towards,
+) -> Decided<Option<IfIndex>> {
+    let Some(input) = packets.input.clone() else { return Ok(None) };
     let name = input.name.as_str();
-    if packet.is_arp() {
-        source_is_valid(walk, packet, name, None);
-        hooks::pass(walk, packet, Family::Arp, Hook::Input);
-        return None;
+    if packets.is_arp() {
+        source_is_valid(walk, packets, name, None)?;
+        hooks::pass(walk, packets, Family::Arp, Hook::Input)?;
+        return Ok(None);
     }
     // Broadcast and link-local multicast are for whoever listens on the link.
-    let to_link = packet.to_group();
+    let to_link = packets.to_group();
     let out = match towards {
         Towards::Host if to_link => None,
         Towards::Host => {
-            arrives(walk, packet);
+            arrives(walk, packets)?;
             None
         }
         Towards::Device(device) | Towards::Anywhere(device) => {
-            Some(onward(walk, packet, device, matches!(towards, Towards::Anywhere(_))).0)
+            Some(onward(walk, packets, device, matches!(towards, Towards::Anywhere(_)))?.0)
         }
     };
-    if !(to_link && packet.source.is_some_and(|source| source.is_unspecified())) {
-        source_is_valid(walk, packet, name, out);
+    if !(to_link && packets.source().is_some_and(|source| source.is_unspecified())) {
+        are_martian(walk, packets, name, out.is_some())?;
+        source_is_valid(walk, packets, name, out)?;
     }
     let Some(out) = out else {
-        hooks::pass(walk, packet, packet.family(), Hook::Input);
-        return None;
+        hooks::pass(walk, packets, packets.family, Hook::Input)?;
+        return Ok(None);
     };
-    is_forwarding(walk, packet.ipv6, name);
-    packet.ttl = packet.ttl.saturating_sub(1);
-    packet.output = Some(walk.world.device(out));
-    hooks::pass(walk, packet, packet.family(), Hook::Forward);
-    hooks::pass(walk, packet, packet.family(), Hook::Postrouting);
-    Some(out)
+    is_forwarding(walk, packets.is_ipv6(), name);
+    match packets.headers.constant(Field::Ttl) {
+        Some(ttl) => packets.headers.set(Field::Ttl, ttl.saturating_sub(1)),
+        None => packets.headers.forget(Field::Ttl),
+    }
+    packets.output = Some(walk.world.device(out));
+    hooks::pass(walk, packets, packets.family, Hook::Forward)?;
+    hooks::pass(walk, packets, packets.family, Hook::Postrouting)?;
+    Ok(Some(out))
 }
 
-/// The host itself sends the packet. `bound`: by this device, whatever the routes say.
+/// The host itself sends the packets. `bound`: by this device, whatever the routes say.
 pub(super) fn send(
-    walk: &mut Walk<'_>,
-    packet: &mut Packet,
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
     towards: Towards,
     bound: bool,
-) -> Option<IfIndex> {
-    packet.local = true;
-    packet.input = None;
-    let (Towards::Device(device) | Towards::Anywhere(device)) = towards else { return None };
+) -> Decided<Option<IfIndex>> {
+    packets.local = true;
+    packets.input = None;
+    let (Towards::Device(device) | Towards::Anywhere(device)) = towards else { return Ok(None) };
     let anywhere = matches!(towards, Towards::Anywhere(_));
     let name = walk.world.name(device);
-    if packet.ipv6 && sysctl(walk, true, name.as_str(), "disable_ipv6") == Some(1) {
+    if packets.is_ipv6() && sysctl(walk, true, name.as_str(), "disable_ipv6") == Some(1) {
         refuse_by(walk, name.as_str(), format!("net/ipv6/conf/{name}/disable_ipv6"), 1);
     }
-    packet.output = Some(walk.world.device(device));
-    if packet.is_arp() {
-        hooks::pass(walk, packet, Family::Arp, Hook::Output);
-        return Some(device);
+    packets.output = Some(walk.world.device(device));
+    if packets.is_arp() {
+        hooks::pass(walk, packets, Family::Arp, Hook::Output)?;
+        return Ok(Some(device));
     }
     let (mut out, mut astray) = (device, false);
-    let first = walk.steps.len();
-    if !bound && !packet.to_group() {
-        (out, astray) = onward(walk, packet, device, anywhere);
-        packet.source = packet.source.or_else(|| walk.world.source_for(out, packet.ipv6, packet.next_hop));
-        packet.output = Some(walk.world.device(out));
+    let first = walk.taken.len();
+    if !bound && !packets.to_group() {
+        let chosen = packets.source().is_some();
+        if !chosen && walk.one {
+            packets.headers.forget(Field::Source);
+        }
+        (out, astray) = onward(walk, packets, device, anywhere)?;
+        let source = walk.world.source_for(out, packets.is_ipv6(), packets.next_hop);
+        if let Some(source) = source.filter(|_| !chosen) {
+            packets.headers.set(Field::Source, address_value(source));
+        }
+        packets.output = Some(walk.world.device(out));
     }
-    let before = packet.destination;
-    hooks::pass(walk, packet, packet.family(), Hook::Output);
-    if before != packet.destination && !packet.connection.reply {
+    let before = packets.headers.bits(walk.sets(), Field::Destination)?;
+    hooks::pass(walk, packets, packets.family, Hook::Output)?;
+    let translated = packets.headers.bits(walk.sets(), Field::Destination)? != before;
+    if translated && !packets.reply {
         walk.program("output", "where the host's own packet goes once its destination is translated");
     }
-    if !bound && (packet.rerouted || before != packet.destination) {
-        if astray && first < walk.steps.len() {
+    if !bound && (packets.rerouted || translated) {
+        if astray && first < walk.taken.len() {
             // Where it would have gone is of no account any more.
-            walk.steps.remove(first);
+            walk.taken.remove(first);
         }
-        (out, _) = onward(walk, packet, device, anywhere);
-        packet.output = Some(walk.world.device(out));
+        (out, _) = onward(walk, packets, device, anywhere)?;
+        packets.output = Some(walk.world.device(out));
     }
-    if packet.is_discovery() {
+    let discovery = packets.is_discovery(walk.sets())?;
+    if walk.is(discovery)? == Some(true) {
         // The kernel gives its own discovery packets the device by which they leave as where they came
         // from, too (`ndisc_alloc_skb`, `ip6_output`).
-        packet.input.clone_from(&packet.output);
+        packets.input.clone_from(&packets.output);
     }
-    hooks::pass(walk, packet, packet.family(), Hook::Postrouting);
-    packet.input = None;
-    Some(out)
+    hooks::pass(walk, packets, packets.family, Hook::Postrouting)?;
+    packets.input = None;
+    Ok(Some(out))
 }
 
-/// The packet is for an address of the host.
-fn arrives(walk: &mut Walk<'_>, packet: &Packet) {
-    let query = Query::of(packet);
-    let answer = look_up(walk.world, &query);
-    if let Answer::Route(route, _) = &answer
-        && route.kind == RouteKind::Local
-    {
-        return;
+/// What routing says to the packets.
+fn ask<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets) -> Decided<Answers<'a>> {
+    if walk.one && packets.destination().is_none() {
+        return Ok(vec![(Answer::Unknown("the destination is not known".to_owned()), walk.asked)]);
     }
-    match (walk.world.owns(packet.destination), packet.destination, &packet.input) {
-        (Some(false), Some(address), Some(input)) => {
-            let site = Site::NoAddress { device: input.name.clone(), address };
-            walk.step(
-                input.name.as_str(),
-                site,
-                Decision::Drop,
-                format!("{address} is not an address of this host"),
-            );
+    let query = Query {
+        ipv6: packets.is_ipv6(),
+        headers: &packets.headers,
+        source: Some(Field::Source),
+        destination: Field::Destination,
+        input: packets.input.as_ref().map(|device| device.index),
+        marked: true,
+        transport: true,
+    };
+    look_up(&mut walk.host.sets, walk.world, query, walk.asked)
+}
+
+/// The packets are for addresses of the host.
+fn arrives(walk: &mut Walk<'_, '_>, packets: &Packets) -> Decided<()> {
+    for (answer, some) in ask(walk, packets)? {
+        if let Answer::Route(route, _) = &answer
+            && route.kind == RouteKind::Local
+        {
+            continue;
         }
-        _ => stopped(walk, &answer),
+        match (walk.world.owns(packets.destination()), packets.destination(), &packets.input) {
+            (Some(false), Some(address), Some(input)) => {
+                let site = Site::NoAddress { device: input.name.clone(), address };
+                walk.step_of(
+                    some,
+                    input.name.as_str(),
+                    site,
+                    Decision::Drop,
+                    format!("{address} is not an address of this host"),
+                );
+            }
+            _ => stopped(walk, some, &answer),
+        }
     }
+    Ok(())
 }
 
-/// Whether routing sends a bridged packet whose destination was translated into its own bridge, as
+/// Whether routing sends bridged packets whose destination was translated into their own bridge, as
 /// the kernel asks then (`br_nf_pre_routing_finish`).
-pub(super) fn routed_into(walk: &Walk<'_>, packet: &Packet, bridge: IfIndex) -> bool {
-    match look_up(walk.world, &Query::of(packet)) {
+pub(super) fn routed_into(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: IfIndex) -> Decided<bool> {
+    Ok(ask(walk, packets)?.iter().all(|(answer, _)| match answer {
         Answer::Route(route, hops) => {
             route.kind == RouteKind::Unicast && hops.first().is_some_and(|hop| hop.device == Some(bridge))
         }
         Answer::Rule(_) | Answer::Nothing | Answer::Unknown(_) => false,
-    }
+    }))
 }
 
-/// The device by which routing sends the packet on; `wanted` where it sends it elsewhere (then also
+/// The device by which routing sends the packets on; `wanted` where it sends them elsewhere (then also
 /// true) or nowhere.
-fn onward(walk: &mut Walk<'_>, packet: &mut Packet, wanted: IfIndex, anywhere: bool) -> (IfIndex, bool) {
-    packet.next_hop = packet.destination;
-    let query = Query::of(packet);
-    let answer = look_up(walk.world, &query);
-    let Answer::Route(route, hops) = &answer else {
-        stopped(walk, &answer);
-        return (wanted, false);
-    };
-    let text = format!("{}: {}", table_name(route.table), route_text(walk.world, route));
-    let site = Site::Route { table: Some(route.table), text: route_text(walk.world, route) };
-    if route.kind != RouteKind::Unicast {
-        stopped(walk, &answer);
-        return (wanted, route.kind == RouteKind::Local);
+fn onward(
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
+    wanted: IfIndex,
+    anywhere: bool,
+) -> Decided<(IfIndex, bool)> {
+    let destination = packets.destination();
+    packets.next_hop = destination;
+    let answers = ask(walk, packets)?;
+    // Where several ways are taken only that is followed which is asked for.
+    let anywhere = anywhere && answers.len() == 1;
+    let input = packets.input.as_ref().map(|input| input.index);
+    let mut taken = (wanted, false);
+    let mut next_hops = Vec::new();
+    for (answer, some) in answers {
+        let Answer::Route(route, hops) = &answer else {
+            stopped(walk, some, &answer);
+            continue;
+        };
+        if route.kind != RouteKind::Unicast {
+            taken.1 |= route.kind == RouteKind::Local;
+            stopped(walk, some, &answer);
+            continue;
+        }
+        let text = format!("{}: {}", table_name(route.table), route_text(walk.world, route));
+        let site = Site::Route { table: Some(route.table), text: route_text(walk.world, route) };
+        walk.ways = walk.ways.max(hops.len());
+        let Some(hop) = hops.get(walk.pick % hops.len().max(1)) else {
+            stopped(walk, some, &answer);
+            continue;
+        };
+        let Some(device) = hop.device else {
+            stopped(walk, some, &Answer::Unknown(text));
+            continue;
+        };
+        if device == wanted || (anywhere && input != Some(device)) {
+            next_hops.push(hop.gateway.or(destination));
+            walk.step_of(some, "route", site, Decision::Pass, text);
+            taken.0 = device;
+        } else {
+            let text = format!("{text}: not to {}", walk.world.name(wanted));
+            walk.step_of(some, "route", site, Decision::Drop, text);
+            taken.1 = true;
+        }
     }
-    walk.ways = walk.ways.max(hops.len());
-    let Some(hop) = hops.get(walk.pick % hops.len().max(1)) else {
-        stopped(walk, &answer);
-        return (wanted, false);
-    };
-    let Some(device) = hop.device else {
-        stopped(walk, &Answer::Unknown(text));
-        return (wanted, false);
-    };
-    let back = packet.input.as_ref().is_some_and(|input| input.index == device);
-    if device == wanted || (anywhere && !back) {
-        packet.next_hop = hop.gateway.or(packet.destination);
-        walk.step("route", site, Decision::Pass, text);
-        return (device, false);
+    if let Some(first) = next_hops.first() {
+        packets.next_hop = first.filter(|_| next_hops.iter().all(|hop| hop == first));
     }
-    walk.step("route", site, Decision::Drop, format!("{text}: not to {}", walk.world.name(wanted)));
-    (wanted, true)
+    Ok(taken)
 }
 
-/// Routing does not send the packet on.
-fn stopped(walk: &mut Walk<'_>, answer: &Answer<'_>) {
+/// Routing does not send the packets on.
+fn stopped(walk: &mut Walk<'_, '_>, packets: PacketSet, answer: &Answer<'_>) {
     match answer {
         Answer::Route(route, _) => {
             let text = route_text(walk.world, route);
@@ -198,7 +254,7 @@ fn stopped(walk: &mut Walk<'_>, answer: &Answer<'_>) {
                 _ => Decision::Drop,
             };
             let words = format!("{}: {text}", table_name(route.table));
-            walk.step("route", Site::Route { table: Some(route.table), text }, decision, words);
+            walk.step_of(packets, "route", Site::Route { table: Some(route.table), text }, decision, words);
         }
         Answer::Rule(rule) => {
             let text = rule_text(rule);
@@ -206,72 +262,133 @@ fn stopped(walk: &mut Walk<'_>, answer: &Answer<'_>) {
                 RuleAction::Unreachable | RuleAction::Prohibit => Decision::Reject,
                 _ => Decision::Drop,
             };
-            walk.step("route", Site::Rule { priority: rule.priority, text: text.clone() }, decision, text);
+            let site = Site::Rule { priority: rule.priority, text: text.clone() };
+            walk.step_of(packets, "route", site, decision, text);
         }
         Answer::Nothing => {
             let text = "no route leads there".to_owned();
-            walk.step("route", Site::Route { table: None, text: text.clone() }, Decision::Reject, text);
+            let site = Site::Route { table: None, text: text.clone() };
+            walk.step_of(packets, "route", site, Decision::Reject, text);
         }
         Answer::Unknown(_) if walk.world.snapshot.routes.known().is_none() => walk.missing("route", "routes"),
         Answer::Unknown(_) if walk.world.snapshot.rules.known().is_none() => walk.missing("route", "rules"),
-        Answer::Unknown(what) => walk.opaque("route", what.clone()),
+        Answer::Unknown(what) => walk.opaque_to(packets, "route", what.clone()),
     }
+}
+
+/// Addresses that no packet from a link may have (`ip_route_input_slow`, `ip6_rcv_core`), and those that
+/// the host does not forward (`ip6_forward`).
+fn are_martian(walk: &mut Walk<'_, '_>, packets: &Packets, device: &str, forwarded: bool) -> Decided<()> {
+    let localnet = walk.world.sysctls().map(|sysctls| {
+        let value = |device| sysctls.per_device(false, device, "route_localnet").unwrap_or(0);
+        value("all").max(value(device)) != 0
+    });
+    let martian: &[(Field, &str, bool)] = if packets.is_ipv6() {
+        &[
+            (Field::Source, "ff00::/8", true),
+            (Field::Source, "::1/128", true),
+            (Field::Destination, "::1/128", true),
+            (Field::Source, "fe80::/10", forwarded),
+            (Field::Source, "::/128", forwarded),
+        ]
+    } else {
+        &[
+            (Field::Source, "224.0.0.0/4", true),
+            (Field::Source, "255.255.255.255/32", true),
+            (Field::Source, "0.0.0.0/8", true),
+            (Field::Source, "127.0.0.0/8", localnet == Some(false)),
+            (Field::Destination, "0.0.0.0/8", true),
+            (Field::Destination, "127.0.0.0/8", localnet == Some(false)),
+        ]
+    };
+    for (field, net, _) in martian.iter().filter(|(.., dropped)| *dropped) {
+        let net: IpNet = net.parse().expect("a literal network");
+        let holds = in_prefix(&mut walk.host.sets, &packets.headers, *field, net)?;
+        let (some, _) = walk.parted(holds)?;
+        if some != Bdd::NONE {
+            let end = if *field == Field::Source { "source" } else { "destination" };
+            let text = format!("martian {end} {net}");
+            walk.step_of(some, device, Site::Route { table: None, text: text.clone() }, Decision::Drop, text);
+        }
+    }
+    Ok(())
 }
 
 /// Reverse path and martian checks of IPv4 (`fib_validate_source`).
-fn source_is_valid(walk: &mut Walk<'_>, packet: &Packet, device: &str, out: Option<IfIndex>) {
-    if packet.ipv6 {
-        return;
+fn source_is_valid(
+    walk: &mut Walk<'_, '_>,
+    packets: &Packets,
+    device: &str,
+    out: Option<IfIndex>,
+) -> Decided<()> {
+    if packets.is_ipv6() {
+        return Ok(());
     }
-    let value = |walk: &mut Walk<'_>, key: &str| {
+    let value = |walk: &mut Walk<'_, '_>, key: &str| {
         let (all, own) = (sysctl(walk, false, "all", key)?, sysctl(walk, false, device, key)?);
         Some(if all > own { (all, "all".to_owned()) } else { (own, device.to_owned()) })
     };
-    let Some(address) = packet.source else { return };
-    let Some((strictness, place)) = value(walk, "rp_filter") else { return };
+    let address = packets.source();
+    if walk.one && address.is_none() {
+        return Ok(());
+    }
+    let address = address.map_or_else(|| "the source".to_owned(), |address| address.to_string());
+    let Some((strictness, place)) = value(walk, "rp_filter") else { return Ok(()) };
     let marked = value(walk, "src_valid_mark").is_some_and(|(value, _)| value != 0);
     let name = format!("net/ipv4/conf/{place}/rp_filter");
-    let answer = match way_back(walk.world, packet, marked, out) {
-        Answer::Route(route, _)
-            if matches!(route.kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) =>
-        {
-            Answer::Nothing
-        }
-        answer => answer,
-    };
-    match answer {
-        Answer::Unknown(what) if strictness != 0 => walk.opaque(device, format!("{name}: {what}")),
-        Answer::Route(route, hops) => match route.kind {
-            RouteKind::Unicast => {
-                let here = hops
-                    .iter()
-                    .any(|hop| hop.device.map(|hop| walk.world.name(hop).0).as_deref() == Some(device));
-                if strictness == 1 && !here {
-                    let text = format!(
-                        "{name} = 1: answers to {address} would not leave by {device} ({}: {})",
-                        table_name(route.table),
-                        route_text(walk.world, route)
-                    );
-                    walk.step(device, Site::Sysctl { name, value: "1".to_owned() }, Decision::Drop, text);
+    let query = way_back(&packets.headers, false, marked, out);
+    for (answer, some) in look_up(&mut walk.host.sets, walk.world, query, walk.asked)? {
+        let answer = match answer {
+            Answer::Route(route, _)
+                if matches!(
+                    route.kind,
+                    RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit
+                ) =>
+            {
+                Answer::Nothing
+            }
+            answer => answer,
+        };
+        match answer {
+            Answer::Unknown(what) if strictness != 0 => {
+                walk.opaque_to(some, device, format!("{name}: {what}"));
+            }
+            Answer::Route(route, hops) => match route.kind {
+                RouteKind::Unicast => {
+                    let here = hops
+                        .iter()
+                        .any(|hop| hop.device.map(|hop| walk.world.name(hop).0).as_deref() == Some(device));
+                    if strictness == 1 && !here {
+                        let text = format!(
+                            "{name} = 1: answers to {address} would not leave by {device} ({}: {})",
+                            table_name(route.table),
+                            route_text(walk.world, route)
+                        );
+                        let site = Site::Sysctl { name: name.clone(), value: "1".to_owned() };
+                        walk.step_of(some, device, site, Decision::Drop, text);
+                    }
                 }
+                RouteKind::Local if value(walk, "accept_local").is_some_and(|(value, _)| value != 0) => {}
+                _ => {
+                    let text = route_text(walk.world, route);
+                    let words = format!("martian source {address}: {text}");
+                    let site = Site::Route { table: Some(route.table), text };
+                    walk.step_of(some, device, site, Decision::Drop, words);
+                }
+            },
+            Answer::Rule(_) | Answer::Nothing if strictness != 0 => {
+                let text = format!("{name} = {strictness}: no route leads back to {address}");
+                let site = Site::Sysctl { name: name.clone(), value: strictness.to_string() };
+                walk.step_of(some, device, site, Decision::Drop, text);
             }
-            RouteKind::Local if value(walk, "accept_local").is_some_and(|(value, _)| value != 0) => {}
-            _ => {
-                let text = route_text(walk.world, route);
-                let words = format!("martian source {address}: {text}");
-                walk.step(device, Site::Route { table: Some(route.table), text }, Decision::Drop, words);
-            }
-        },
-        Answer::Rule(_) | Answer::Nothing if strictness != 0 => {
-            let text = format!("{name} = {strictness}: no route leads back to {address}");
-            walk.step(device, Site::Sysctl { name, value: strictness.to_string() }, Decision::Drop, text);
+            Answer::Rule(_) | Answer::Nothing | Answer::Unknown(_) => {}
         }
-        Answer::Rule(_) | Answer::Nothing | Answer::Unknown(_) => {}
     }
+    Ok(())
 }
 
 /// The host forwards what comes in by the device. IPv4 asks the device, IPv6 asks `all`.
-fn is_forwarding(walk: &mut Walk<'_>, ipv6: bool, device: &str) {
+fn is_forwarding(walk: &mut Walk<'_, '_>, ipv6: bool, device: &str) {
     if !ipv6 {
         if sysctl(walk, false, device, "forwarding") == Some(0) {
             let all = walk.world.sysctls().and_then(|sysctls| sysctls.number("net/ipv4/ip_forward"));
@@ -290,13 +407,13 @@ fn is_forwarding(walk: &mut Walk<'_>, ipv6: bool, device: &str) {
     }
 }
 
-fn refuse_by(walk: &mut Walk<'_>, place: &str, name: String, value: i64) {
+pub(super) fn refuse_by(walk: &mut Walk<'_, '_>, place: &str, name: String, value: i64) {
     let text = format!("{name} = {value}");
     walk.step(place, Site::Sysctl { name, value: value.to_string() }, Decision::Drop, text);
 }
 
 /// A sysctl that decides; without it the way is unknown.
-fn sysctl(walk: &mut Walk<'_>, ipv6: bool, device: &str, key: &str) -> Option<i64> {
+pub(super) fn sysctl(walk: &mut Walk<'_, '_>, ipv6: bool, device: &str, key: &str) -> Option<i64> {
     let Some(sysctls) = walk.world.sysctls() else {
         walk.missing(device, "sysctls");
         return None;
@@ -308,91 +425,4 @@ fn sysctl(walk: &mut Walk<'_>, ipv6: bool, device: &str, key: &str) -> Option<i6
         walk.opaque(device, format!("net/{family}/conf/{device}/{key}, which was not read"));
     }
     value
-}
-
-/// The host answers for `address`, which is asked for on `device`: it has it, and `arp_ignore` lets it.
-pub(super) fn answers(walk: &mut Walk<'_>, address: Option<IpAddr>, device: IfIndex) {
-    let name = walk.world.name(device);
-    let place = name.as_str();
-    let Some(address) = address else {
-        walk.opaque(place, "which address is asked for");
-        return;
-    };
-    let Some(addresses) = walk.world.snapshot.addresses.known() else {
-        walk.missing(place, "addresses");
-        return;
-    };
-    let usable = |own: &&Address| {
-        own.net.addr() == address && !own.flags.iter().any(|flag| flag == "tentative" || flag == "dadfailed")
-    };
-    let here = addresses.iter().filter(usable).any(|own| own.device == device);
-    let somewhere = addresses.iter().any(|own| usable(&own));
-    if !here && (address.is_ipv6() || !somewhere) {
-        let site = Site::NoAddress { device: name.clone(), address };
-        walk.step(place, site, Decision::Drop, format!("{address} is not an address of {name}"));
-    } else if address.is_ipv4() {
-        let all = sysctl(walk, false, "all", "arp_ignore").unwrap_or(0);
-        let own = sysctl(walk, false, place, "arp_ignore").unwrap_or(0);
-        let (value, at) = if all > own { (all, "all") } else { (own, place) };
-        if value >= 8 || (value >= 1 && !here) {
-            refuse_by(walk, place, format!("net/ipv4/conf/{at}/arp_ignore"), value);
-        }
-    }
-}
-
-/// The device has the server's address: a DHCP server leaves questions from a device without one
-/// unanswered (dnsmasq, `src/dhcp.c`: "DHCP packet received on %s which has no address").
-pub(super) fn holds(walk: &mut Walk<'_>, server: Option<IpAddr>, device: IfIndex) {
-    let name = walk.world.name(device);
-    match walk.world.snapshot.addresses.known() {
-        None => walk.missing(name.as_str(), "addresses"),
-        Some(addresses) => {
-            let held = addresses.iter().any(|own| own.device == device && Some(own.net.addr()) == server);
-            if let (false, Some(address)) = (held, server) {
-                let text = format!("{address} is not an address of {name}");
-                walk.step(
-                    name.as_str(),
-                    Site::NoAddress { device: name.clone(), address },
-                    Decision::Drop,
-                    text,
-                );
-            }
-        }
-    }
-}
-
-/// The host answers echo requests.
-pub(super) fn echoes(walk: &mut Walk<'_>, ipv6: bool) {
-    let name = if ipv6 { "net/ipv6/icmp/echo_ignore_all" } else { "net/ipv4/icmp_echo_ignore_all" };
-    match walk.world.sysctls().map(|sysctls| sysctls.number(name)) {
-        None => walk.missing("input", "sysctls"),
-        Some(Some(value)) if value != 0 => refuse_by(walk, "input", name.to_owned(), value),
-        Some(_) => {}
-    }
-}
-
-/// Someone on the host listens for what is asked.
-pub(super) fn listens(walk: &mut Walk<'_>, packet: &Packet, bridge: IfIndex, service: &str, port: u16) {
-    let device = walk.world.name(bridge);
-    let Some(listeners) = walk.world.snapshot.listeners.known() else {
-        walk.missing(device.as_str(), "listeners");
-        return;
-    };
-    let group = |address: IpAddr| address.is_multicast() || address == IpAddr::from([255, 255, 255, 255]);
-    let hears = |address: IpAddr| match packet.destination {
-        _ if address.is_unspecified() => address.is_ipv6() || !packet.ipv6,
-        Some(destination) => address == destination || group(destination) && address.is_ipv6() == packet.ipv6,
-        None => address.is_ipv6() == packet.ipv6,
-    };
-    let heard = listeners.iter().any(|listener| {
-        listener.protocol == "udp"
-            && listener.port == port
-            && hears(listener.address)
-            && listener.device.is_none_or(|bound| bound == bridge)
-    });
-    if !heard {
-        let text = format!("nobody listens on UDP port {port} ({service})");
-        let site = Site::NoService { service: service.to_owned(), device: device.clone() };
-        walk.step(device.as_str(), site, Decision::Drop, text);
-    }
 }

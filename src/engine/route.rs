@@ -1,43 +1,31 @@
 //! Which way the kernel sends a packet: policy rules, tables, and what follows from them.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use ipnet::IpNet;
 use kvmnet_probes::facts::{IfIndex, IfName, LinkKind, NextHop, Route, RouteKind, RoutingRule, RuleAction};
 
-use super::packet::Packet;
-use super::registers::Truth;
+use super::packet_set::field::address_value;
+use super::packet_set::{Arena, Bdd, Decided, Field, Headers, PacketSet, Truth};
 use super::world::World;
 
 /// The local table.
 pub(super) const LOCAL: u32 = 255;
 
 /// What is asked of the routing tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Query {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query<'q> {
     pub(super) ipv6: bool,
-    pub(super) source: Option<IpAddr>,
-    pub(super) destination: Option<IpAddr>,
-    /// The device that the packet came in by; `None`: from this host.
+    /// What the packets hold.
+    pub(super) headers: &'q Headers,
+    /// The field that is the source; `None`: none is given.
+    pub(super) source: Option<Field>,
+    /// The field that is the destination.
+    pub(super) destination: Field,
+    /// The device that the packets came in by; `None`: from this host.
     pub(super) input: Option<IfIndex>,
-    pub(super) mark: Option<u32>,
-    /// IP protocol and, if it has them, ports.
-    pub(super) protocol: Option<u8>,
-    pub(super) ports: Option<(u16, u16)>,
-}
-
-impl Query {
-    pub(super) fn of(packet: &Packet) -> Self {
-        Self {
-            ipv6: packet.ipv6,
-            source: packet.source,
-            destination: packet.destination,
-            input: packet.input.as_ref().map(|device| device.index),
-            mark: packet.mark,
-            protocol: packet.protocol(),
-            ports: packet.ports(),
-        }
-    }
+    /// By the packets' marks; else as if they had none.
+    pub(super) marked: bool,
+    /// By protocol and ports, too.
+    pub(super) transport: bool,
 }
 
 /// What the routing tables say.
@@ -53,102 +41,185 @@ pub(super) enum Answer<'a> {
     Unknown(String),
 }
 
-/// Asks the policy rules in order, and the tables that they name.
-pub(super) fn look_up<'a>(world: World<'a>, query: &Query) -> Answer<'a> {
-    let Some(destination) = query.destination else {
-        return Answer::Unknown("the destination is not known".to_owned());
-    };
+/// What the tables say of which packets.
+pub(super) type Answers<'a> = Vec<(Answer<'a>, PacketSet)>;
+
+/// Asks the policy rules in order, and the tables that they name, for the packets of `within`; the
+/// answers part them.
+pub(super) fn look_up<'a>(
+    sets: &mut Arena,
+    world: World<'a>,
+    query: Query<'_>,
+    within: PacketSet,
+) -> Decided<Answers<'a>> {
+    let unknown = |text: &str| Ok(vec![(Answer::Unknown(text.to_owned()), within)]);
     let Some(rules) = world.snapshot.rules.known() else {
-        return Answer::Unknown("policy rules were not read".to_owned());
+        return unknown("policy rules were not read");
     };
     if world.snapshot.routes.known().is_none() {
-        return Answer::Unknown("routes were not read".to_owned());
+        return unknown("routes were not read");
     }
     let mut rules: Vec<&RoutingRule> = rules.iter().filter(|rule| rule.ipv6 == query.ipv6).collect();
     rules.sort_by_key(|rule| rule.priority);
-    let mut from = 0;
+    let mut answers = Vec::new();
+    let mut here = within;
+    // Packets that a rule has sent on to a later priority.
+    let mut ahead: Vec<(u32, PacketSet)> = Vec::new();
     for rule in rules {
-        if rule.priority < from {
+        let arrived: Vec<PacketSet> =
+            ahead.extract_if(.., |(from, _)| *from <= rule.priority).map(|(_, packets)| packets).collect();
+        here = sets.any_of(&[arrived.as_slice(), &[here]].concat())?;
+        if here == Bdd::NONE {
+            if ahead.is_empty() {
+                break;
+            }
             continue;
         }
-        let mut answer = match selects(world, rule, query) {
-            Truth::No => continue,
-            Truth::Maybe => return Answer::Unknown(rule_text(rule)),
-            Truth::Yes => match rule.action {
-                RuleAction::Nop => continue,
-                RuleAction::Goto { priority } => {
-                    from = priority;
-                    continue;
+        let holds = selects(sets, world, rule, query)?;
+        let (selected, perhaps) = (sets.and(here, holds.yes)?, open(sets, here, holds)?);
+        if perhaps != Bdd::NONE {
+            answers.push((Answer::Unknown(rule_text(rule)), perhaps));
+        }
+        let gone = match rule.action {
+            _ if selected == Bdd::NONE => Bdd::NONE,
+            RuleAction::Nop => Bdd::NONE,
+            RuleAction::Goto { priority } => {
+                ahead.push((priority, selected));
+                selected
+            }
+            RuleAction::Unknown(_) => {
+                answers.push((Answer::Unknown(rule_text(rule)), selected));
+                selected
+            }
+            RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => {
+                answers.push((Answer::Rule(rule), selected));
+                selected
+            }
+            RuleAction::Lookup { table } => {
+                let mut answered = Vec::new();
+                for (answer, packets) in
+                    in_table(sets, world, table_of(world, rule, table, query.input), query, selected)?
+                {
+                    if !passed_over(world, rule, &answer) {
+                        answered.push(packets);
+                        answers.push((answer, packets));
+                    }
                 }
-                RuleAction::Unknown(_) => return Answer::Unknown(rule_text(rule)),
-                RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => {
-                    return Answer::Rule(rule);
-                }
-                RuleAction::Lookup { table } => {
-                    in_table(world, table_of(world, rule, table, query), query, destination)
-                }
-            },
+                sets.any_of(&answered)?
+            }
         };
-        if let Answer::Route(route, hops) = &answer
-            && suppressed(world, rule, route, hops)
-        {
-            answer = Answer::Nothing;
-        }
-        if answer != Answer::Nothing {
-            return answer;
-        }
+        here = sets.minus(here, gone)?;
+        here = sets.minus(here, perhaps)?;
     }
-    Answer::Nothing
+    let rest: Vec<PacketSet> = ahead.into_iter().map(|(_, packets)| packets).chain([here]).collect();
+    let rest = sets.any_of(&rest)?;
+    if rest != Bdd::NONE {
+        answers.push((Answer::Nothing, rest));
+    }
+    Ok(answers)
+}
+
+/// Packets of the set for which it is not known whether it holds.
+fn open(sets: &mut Arena, within: PacketSet, holds: Truth) -> Decided<PacketSet> {
+    if holds.is_known() {
+        return Ok(Bdd::NONE);
+    }
+    let rest = sets.minus(within, holds.yes)?;
+    sets.minus(rest, holds.no)
 }
 
 /// The longest prefix of one table; `Nothing` also for `throw`.
-pub(super) fn in_table<'a>(world: World<'a>, table: u32, query: &Query, destination: IpAddr) -> Answer<'a> {
+fn in_table<'a>(
+    sets: &mut Arena,
+    world: World<'a>,
+    table: u32,
+    query: Query<'_>,
+    within: PacketSet,
+) -> Decided<Answers<'a>> {
+    let to = query.headers.constant_address(query.destination, query.ipv6);
     let applies = |route: &&Route| {
         route.table == table
-            && route.destination.contains(&destination)
+            && route.destination.addr().is_ipv6() == query.ipv6
             && route.tos == 0
-            && route.source.is_none_or(|source| query.source.is_some_and(|address| source.contains(&address)))
+            && to.is_none_or(|to| route.destination.contains(&to))
     };
     let mut routes: Vec<&Route> = world.snapshot.routes.items().iter().filter(applies).collect();
     routes.sort_by_key(|route| (std::cmp::Reverse(route.destination.prefix_len()), route.metric));
+    let mut answers = Vec::new();
+    let mut here = within;
     for route in routes {
-        match route.kind {
-            RouteKind::Throw => return Answer::Nothing,
-            RouteKind::Unknown(_) => return Answer::Unknown(route_text(world, route)),
-            RouteKind::Unicast if route.next_hops.is_empty() => {
-                return Answer::Unknown(route_text(world, route));
-            }
-            RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit => {
-                return Answer::Route(route, Vec::new());
-            }
-            RouteKind::Unicast
-            | RouteKind::Local
-            | RouteKind::Broadcast
-            | RouteKind::Anycast
-            | RouteKind::Multicast => {
-                let hops: Vec<&NextHop> =
-                    route.next_hops.iter().filter(|hop| alive(world, query, hop)).collect();
-                if !hops.is_empty() || route.next_hops.is_empty() {
-                    return Answer::Route(route, hops);
-                }
-            }
+        if here == Bdd::NONE {
+            break;
+        }
+        let mut holds = in_prefix(sets, query.headers, query.destination, route.destination)?;
+        if let Some(net) = route.source {
+            let source = match query.source {
+                Some(source) => in_prefix(sets, query.headers, source, net)?,
+                None => Truth::NO,
+            };
+            holds = sets.both(holds, source)?;
+        }
+        let (selected, perhaps) = (sets.and(here, holds.yes)?, open(sets, here, holds)?);
+        if perhaps != Bdd::NONE {
+            answers.push((Answer::Unknown(route_text(world, route)), perhaps));
+            here = sets.minus(here, perhaps)?;
+        }
+        if selected != Bdd::NONE
+            && let Some(answer) = answer(world, query, route)
+        {
+            answers.push((answer, selected));
+            here = sets.minus(here, selected)?;
         }
     }
-    Answer::Nothing
+    if here != Bdd::NONE {
+        answers.push((Answer::Nothing, here));
+    }
+    Ok(answers)
 }
 
-fn alive(world: World<'_>, query: &Query, hop: &NextHop) -> bool {
+/// What the route says to packets for which it is the best; `None`: nothing, as none of its ways is alive.
+fn answer<'a>(world: World<'a>, query: Query<'_>, route: &'a Route) -> Option<Answer<'a>> {
+    match route.kind {
+        RouteKind::Throw => Some(Answer::Nothing),
+        RouteKind::Unknown(_) => Some(Answer::Unknown(route_text(world, route))),
+        RouteKind::Unicast if route.next_hops.is_empty() => Some(Answer::Unknown(route_text(world, route))),
+        RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit => {
+            Some(Answer::Route(route, Vec::new()))
+        }
+        RouteKind::Unicast
+        | RouteKind::Local
+        | RouteKind::Broadcast
+        | RouteKind::Anycast
+        | RouteKind::Multicast => {
+            let hops: Vec<&NextHop> =
+                route.next_hops.iter().filter(|hop| alive(world, query.ipv6, hop)).collect();
+            (!hops.is_empty() || route.next_hops.is_empty()).then_some(Answer::Route(route, hops))
+        }
+    }
+}
+
+/// Whether the address in the field is of the network.
+pub(super) fn in_prefix(sets: &mut Arena, headers: &Headers, field: Field, net: IpNet) -> Decided<Truth> {
+    headers.prefix(sets, field, address_value(net.addr()), net.prefix_len().into())
+}
+
+fn alive(world: World<'_>, ipv6: bool, hop: &NextHop) -> bool {
     let flag = |name: &str| hop.flags.iter().any(|flag| flag == name);
     let ignores_linkdown = || {
         let device = hop.device.map(|device| world.name(device));
-        let value =
-            |device: &str| world.sysctls()?.per_device(query.ipv6, device, "ignore_routes_with_linkdown");
+        let value = |device: &str| world.sysctls()?.per_device(ipv6, device, "ignore_routes_with_linkdown");
         device.is_some_and(|device| value(device.as_str()).unwrap_or(0).max(value("all").unwrap_or(0)) > 0)
     };
     !(flag("dead") || flag("linkdown") && ignores_linkdown())
 }
 
-fn suppressed(world: World<'_>, rule: &RoutingRule, route: &Route, hops: &[&NextHop]) -> bool {
+/// The rule takes no notice of the answer: there is none, or the rule suppresses it.
+fn passed_over(world: World<'_>, rule: &RoutingRule, answer: &Answer<'_>) -> bool {
+    let (route, hops) = match answer {
+        Answer::Nothing => return true,
+        Answer::Rule(_) | Answer::Unknown(_) => return false,
+        Answer::Route(route, hops) => (route, hops),
+    };
     let short =
         rule.suppress_prefix_length.is_some_and(|length| u32::from(route.destination.prefix_len()) <= length);
     let group = rule.suppress_group.is_some_and(|group| {
@@ -168,102 +239,137 @@ fn vrf_table(world: World<'_>, device: Option<IfIndex>) -> Option<u32> {
     table(link.index).or_else(|| table(link.master?))
 }
 
-fn table_of(world: World<'_>, rule: &RoutingRule, table: u32, query: &Query) -> u32 {
-    if rule.l3mdev { vrf_table(world, query.input).unwrap_or(table) } else { table }
+fn table_of(world: World<'_>, rule: &RoutingRule, table: u32, input: Option<IfIndex>) -> u32 {
+    if rule.l3mdev { vrf_table(world, input).unwrap_or(table) } else { table }
 }
 
 /// Whether the rule's selectors hold.
-fn selects(world: World<'_>, rule: &RoutingRule, query: &Query) -> Truth {
-    let prefix = |net: Option<IpNet>, address: Option<IpAddr>| match (net, address) {
-        (Some(net), _) if net.prefix_len() == 0 => Truth::Yes,
-        (None, _) => Truth::Yes,
-        (Some(net), Some(address)) => net.contains(&address).into(),
-        (Some(_), None) => Truth::Maybe,
-    };
-    let within = |range: Option<(u16, u16)>, port: Option<u16>| match (range, port) {
-        (None, _) => Truth::Yes,
-        (Some((first, last)), Some(port)) => (first <= port && port <= last).into(),
-        (Some(_), None) => Truth::No,
-    };
+fn selects(sets: &mut Arena, world: World<'_>, rule: &RoutingRule, query: Query<'_>) -> Decided<Truth> {
     let input = query.input.map_or_else(|| IfName::from("lo"), |index| world.name(index));
     let device = rule.input_device.as_ref().is_none_or(|name| *name == input);
     // No socket that stands for a claim is bound to a device.
     let bound = rule.output_device.is_none();
-    let mark = match (rule.mark, query.mark) {
-        (None | Some((0, 0)), _) => Truth::Yes,
-        (Some((mark, mask)), Some(ours)) => (mark & mask == ours & mask).into(),
-        (Some(_), None) => Truth::Maybe,
-    };
-    let protocol = rule.ip_protocol.is_none_or(|protocol| query.protocol == Some(protocol));
     // What the kernel sends or forwards counts as root's, and root sends for this host.
     let user = rule.uids.is_none_or(|(first, _)| first == 0);
     let domain = !rule.l3mdev || vrf_table(world, query.input).is_some();
-    let truth = [
-        prefix(rule.source, query.source),
-        prefix(rule.destination, query.destination),
-        mark,
-        within(rule.source_ports, query.ports.map(|ports| ports.0)),
-        within(rule.destination_ports, query.ports.map(|ports| ports.1)),
-        Truth::from(user && device && bound && protocol && domain && rule.tos == 0),
-    ]
-    .into_iter()
-    .fold(Truth::Yes, Truth::and)
-    .negate(rule.invert);
-    if rule.opaque.is_empty() { truth } else { truth.and(Truth::Maybe) }
-}
-
-/// `RTN_*` of an address, as `fib type` and `addrtype` ask for it (`inet_dev_addr_type`): what the
-/// local table says, else unicast.
-pub(super) fn address_type(world: World<'_>, address: IpAddr, device: Option<IfIndex>) -> Option<u8> {
-    match address {
-        IpAddr::V4(Ipv4Addr::BROADCAST | Ipv4Addr::UNSPECIFIED) => return Some(3),
-        address if address.is_multicast() => return Some(5),
-        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    let mut holds = Truth::from(user && device && bound && domain && rule.tos == 0);
+    if let Some(net) = rule.source.filter(|net| net.prefix_len() != 0) {
+        // The unspecified address where none is given.
+        let within = match query.source {
+            Some(source) => in_prefix(sets, query.headers, source, net)?,
+            None => Truth::MAYBE,
+        };
+        holds = sets.both(holds, within)?;
     }
-    world.snapshot.routes.known()?;
-    let query = Query {
-        ipv6: address.is_ipv6(),
-        source: None,
-        destination: Some(address),
-        input: None,
-        mark: Some(0),
-        protocol: None,
-        ports: None,
-    };
-    Some(match in_table(world, LOCAL, &query, address) {
-        Answer::Route(route, hops)
-            if device.is_none_or(|device| hops.iter().any(|hop| hop.device == Some(device))) =>
-        {
-            match route.kind {
-                RouteKind::Local => 2,
-                RouteKind::Broadcast => 3,
-                RouteKind::Anycast => 4,
-                RouteKind::Multicast => 5,
-                _ => 1,
-            }
-        }
-        Answer::Route(..) | Answer::Rule(_) | Answer::Nothing | Answer::Unknown(_) => 1,
-    })
+    if let Some(net) = rule.destination.filter(|net| net.prefix_len() != 0) {
+        let within = in_prefix(sets, query.headers, query.destination, net)?;
+        holds = sets.both(holds, within)?;
+    }
+    if let Some((mark, mask)) = rule.mark.filter(|mark| *mark != (0, 0)) {
+        let marked = if query.marked {
+            query.headers.masked(sets, Field::Mark, (mark & mask).into(), mask.into())?
+        } else {
+            Truth::from(mark & mask == 0)
+        };
+        holds = sets.both(holds, marked)?;
+    }
+    for (range, field) in
+        [(rule.source_ports, Field::SourcePort), (rule.destination_ports, Field::DestinationPort)]
+    {
+        let Some((first, last)) = range else { continue };
+        let within = if query.transport {
+            let ported = with_ports(sets, query.headers)?;
+            let within = query.headers.range(sets, field, &(first.into()..=last.into()))?;
+            sets.both(ported, within)?
+        } else {
+            Truth::NO
+        };
+        holds = sets.both(holds, within)?;
+    }
+    if let Some(protocol) = rule.ip_protocol {
+        let of = if query.transport {
+            query.headers.equal(sets, Field::Protocol, protocol.into())?
+        } else {
+            Truth::NO
+        };
+        holds = sets.both(holds, of)?;
+    }
+    let holds = holds.negate(rule.invert);
+    if rule.opaque.is_empty() { Ok(holds) } else { sets.both(holds, Truth::MAYBE) }
 }
 
-/// The devices by which `address` would be answered: what `rp_filter` and `fib` ask.
-/// Answers come in by `out`, by which the packet is to leave.
-pub(super) fn way_back<'a>(
-    world: World<'a>,
-    packet: &Packet,
-    marked: bool,
-    out: Option<IfIndex>,
-) -> Answer<'a> {
-    let query = Query {
-        source: packet.destination,
-        destination: packet.source,
-        input: out,
-        mark: if marked { packet.mark } else { Some(0) },
-        protocol: None,
-        ports: None,
-        ipv6: packet.ipv6,
+/// Whether it is of a protocol whose ports routing asks for: TCP or UDP.
+fn with_ports(sets: &mut Arena, headers: &Headers) -> Decided<Truth> {
+    let (tcp, udp) = (headers.equal(sets, Field::Protocol, 6)?, headers.equal(sets, Field::Protocol, 17)?);
+    sets.either(tcp, udp)
+}
+
+/// `RTN_*` of the addresses in a field, as `fib type` and `addrtype` ask for it (`inet_dev_addr_type`):
+/// what the local table says, else unicast. Of packets that are in none of the sets it is not known.
+pub(super) fn address_types(
+    sets: &mut Arena,
+    world: World<'_>,
+    (headers, field): (&Headers, Field),
+    ipv6: bool,
+    device: Option<IfIndex>,
+) -> Decided<Vec<(u8, PacketSet)>> {
+    let mut types = Vec::new();
+    let mut rest = Bdd::ALL;
+    let special: &[(&str, u8)] = if ipv6 {
+        &[("ff00::/8", 5)]
+    } else {
+        &[("255.255.255.255/32", 3), ("0.0.0.0/32", 3), ("224.0.0.0/4", 5)]
     };
-    look_up(world, &query)
+    for (net, kind) in special {
+        let holds = in_prefix(sets, headers, field, net.parse().expect("a literal network"))?;
+        types.push((*kind, sets.and(rest, holds.yes)?));
+        rest = sets.and(rest, holds.no)?;
+    }
+    if world.snapshot.routes.known().is_none() {
+        return Ok(types);
+    }
+    let query = Query {
+        ipv6,
+        headers,
+        source: None,
+        destination: field,
+        input: None,
+        marked: false,
+        transport: false,
+    };
+    for (answer, packets) in in_table(sets, world, LOCAL, query, rest)? {
+        let kind = match answer {
+            Answer::Route(route, hops)
+                if device.is_none_or(|device| hops.iter().any(|hop| hop.device == Some(device))) =>
+            {
+                match route.kind {
+                    RouteKind::Local => 2,
+                    RouteKind::Broadcast => 3,
+                    RouteKind::Anycast => 4,
+                    RouteKind::Multicast => 5,
+                    _ => 1,
+                }
+            }
+            Answer::Unknown(_) => continue,
+            Answer::Route(..) | Answer::Rule(_) | Answer::Nothing => 1,
+        };
+        types.push((kind, packets));
+    }
+    Ok(types)
+}
+
+/// The query for the way by which answers would go: what `rp_filter` and `fib` ask. Answers come in by
+/// `input`, by which the packets are to leave.
+pub(super) fn way_back(headers: &Headers, ipv6: bool, marked: bool, input: Option<IfIndex>) -> Query<'_> {
+    Query {
+        ipv6,
+        headers,
+        source: Some(Field::Destination),
+        destination: Field::Source,
+        input,
+        marked,
+        transport: false,
+    }
 }
 
 /// The route as `ip route` prints it.

@@ -175,7 +175,7 @@ impl Host {
             traffic,
             expected: Expected::Allow,
         };
-        crate::engine::fate(&self.snapshot, &self.topology, &claim)
+        crate::engine::Engine::new(&self.snapshot, &self.topology).fate(&claim)
     }
 }
 

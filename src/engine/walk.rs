@@ -1,35 +1,59 @@
-//! The trace that a packet leaves.
+//! The trace that packets leave.
 
 use std::net::IpAddr;
 
 use kvmnet_reports::Predicted;
 
+use super::packet_set::{Arena, Bdd, Decided, HostSets, PacketSet, Truth};
 use super::world::World;
 use super::{Decision, Fate, Site, Step};
 use crate::model::Topology;
 
+/// A step, and the packets that it is about.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) step: Step,
+    pub(super) packets: PacketSet,
+}
+
 /// One walk along the path, there and back.
 #[derive(Debug)]
-pub(super) struct Walk<'a> {
+pub(super) struct Walk<'w, 'a> {
     pub(super) world: World<'a>,
     pub(super) topology: &'a Topology,
-    pub(super) steps: Vec<Step>,
+    /// Where the sets are.
+    pub(super) host: &'w mut HostSets<'a>,
+    /// The packets that are walked with, as they are sent. All of them go all the way: what a site stops
+    /// is noted, and carried on as if it had passed.
+    pub(super) asked: PacketSet,
+    /// It is one packet: what is free in `asked` is not known of it.
+    pub(super) one: bool,
+    pub(super) taken: Vec<Taken>,
     pub(super) reply: bool,
     /// Which of several equal ways is taken wherever there is a choice.
     pub(super) pick: usize,
     /// The greatest number of equal ways met.
     pub(super) ways: usize,
     pub(super) leaves_as: Option<IpAddr>,
-    /// A program before may have taken the packet past everything that follows.
+    /// A program before may have taken the packets past everything that follows.
     diverted: bool,
 }
 
-impl<'a> Walk<'a> {
-    pub(super) fn new(world: World<'a>, topology: &'a Topology, pick: usize) -> Self {
+impl<'w, 'a> Walk<'w, 'a> {
+    pub(super) fn new(
+        host: &'w mut HostSets<'a>,
+        world: World<'a>,
+        topology: &'a Topology,
+        asked: PacketSet,
+        pick: usize,
+    ) -> Self {
         Self {
             world,
             topology,
-            steps: Vec::new(),
+            host,
+            asked,
+            one: asked == Bdd::ALL,
+            taken: Vec::new(),
             reply: false,
             pick,
             ways: 1,
@@ -38,25 +62,46 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Adds a step of the way that is being walked.
+    pub(super) fn sets(&mut self) -> &mut Arena {
+        &mut self.host.sets
+    }
+
+    /// Adds a step of the way that is being walked, by all packets.
     pub(super) fn step(&mut self, place: &str, site: Site, decision: Decision, text: impl Into<String>) {
-        self.add(Step { reply: self.reply, place: place.to_owned(), site, decision, text: text.into() });
+        self.step_of(self.asked, place, site, decision, text);
+    }
+
+    /// Adds a step of some of the packets.
+    pub(super) fn step_of(
+        &mut self,
+        packets: PacketSet,
+        place: &str,
+        site: Site,
+        decision: Decision,
+        text: impl Into<String>,
+    ) {
+        let place = place.to_owned();
+        self.add(packets, Step { reply: self.reply, place, site, decision, text: text.into() });
     }
 
     /// Adds a step, which is one of the way that is being walked.
-    pub(super) fn add(&mut self, step: Step) {
+    fn add(&mut self, packets: PacketSet, step: Step) {
+        if packets == Bdd::NONE {
+            return;
+        }
         let decision = match step.decision {
             Decision::Drop | Decision::Reject if self.diverted => Decision::Unknown,
             decision => decision,
         };
         let step = Step { reply: self.reply, decision, ..step };
-        // What stops the packet there and back is named once.
-        let again = |earlier: &Step| {
+        // What stops the packets there and back is named once.
+        let again = |earlier: &Taken| {
             let stops = !matches!(step.decision, Decision::Pass | Decision::Rewrite);
-            stops && earlier.site == step.site && earlier.decision == step.decision
+            let same = earlier.step.site == step.site && earlier.step.decision == step.decision;
+            (earlier.step == step || stops && same) && earlier.packets == packets
         };
-        if !self.steps.iter().any(|earlier| *earlier == step || again(earlier)) {
-            self.steps.push(step);
+        if !self.taken.iter().any(again) {
+            self.taken.push(Taken { step, packets });
         }
     }
 
@@ -66,33 +111,70 @@ impl<'a> Walk<'a> {
         self.step(place, site, Decision::Unknown, format!("{source} could not be read"));
     }
 
-    /// Something that is not understood may take the packet.
+    /// Something that is not understood may take the packets.
     pub(super) fn opaque(&mut self, place: &str, what: impl Into<String>) {
-        let what = what.into();
-        self.step(
-            place,
-            Site::Opaque { what: what.clone() },
-            Decision::Unknown,
-            format!("{what}: not understood"),
-        );
+        self.opaque_to(self.asked, place, what);
     }
 
-    /// A program may take the packet past all that follows, so that a later drop proves nothing.
+    /// Something that is not understood may take some of the packets.
+    pub(super) fn opaque_to(&mut self, packets: PacketSet, place: &str, what: impl Into<String>) {
+        let what = what.into();
+        let text = format!("{what}: not understood");
+        self.step_of(packets, place, Site::Opaque { what }, Decision::Unknown, text);
+    }
+
+    /// A program may take the packets past all that follows, so that a later drop proves nothing.
     pub(super) fn program(&mut self, place: &str, what: impl Into<String>) {
         self.opaque(place, what);
         self.diverted = true;
     }
 
-    /// The fate that the steps amount to.
-    pub(super) fn fate(self) -> Fate {
-        let any = |decisions: &[Decision]| self.steps.iter().any(|step| decisions.contains(&step.decision));
-        let predicted = if any(&[Decision::Drop, Decision::Reject]) {
-            Predicted::Deny
-        } else if any(&[Decision::Unknown]) {
-            Predicted::Unknown
-        } else {
-            Predicted::Allow
+    /// The packets for which something surely holds, and those for which it may.
+    pub(super) fn parted(&mut self, holds: Truth) -> Decided<(PacketSet, PacketSet)> {
+        let surely = self.host.sets.and(self.asked, holds.yes)?;
+        Ok((surely, self.host.sets.minus(self.asked, holds.no)?))
+    }
+
+    /// Whether something holds for all packets or for none; `None`: that differs, or is not known.
+    pub(super) fn is(&mut self, holds: Truth) -> Decided<Option<bool>> {
+        let (surely, perhaps) = self.parted(holds)?;
+        Ok(match () {
+            () if surely == self.asked => Some(true),
+            () if perhaps == Bdd::NONE => Some(false),
+            () => None,
+        })
+    }
+
+    /// Packets that surely do not come through, and those that may not.
+    pub(super) fn stopped(&mut self) -> Decided<(PacketSet, PacketSet)> {
+        let with = |wanted: &[Decision]| -> Vec<PacketSet> {
+            let taken = self.taken.iter().filter(|taken| wanted.contains(&taken.step.decision));
+            taken.map(|taken| taken.packets).collect()
         };
-        Fate { predicted, steps: self.steps, leaves_as: self.leaves_as }
+        let (stopped, open) = (with(&[Decision::Drop, Decision::Reject]), with(&[Decision::Unknown]));
+        let stopped = self.host.sets.any_of(&stopped)?;
+        let open = self.host.sets.any_of(&open)?;
+        Ok((stopped, self.host.sets.minus(open, stopped)?))
+    }
+
+    /// The fate that the steps amount to, for a packet of which all that matters is known.
+    pub(super) fn fate(mut self) -> Decided<Fate> {
+        let (stopped, open) = self.stopped()?;
+        let through = self.host.sets.minus(self.asked, stopped)?;
+        let surely = self.host.sets.minus(through, open)?;
+        let predicted = match () {
+            () if through == Bdd::NONE => Predicted::Deny,
+            () if surely == self.asked => Predicted::Allow,
+            () => Predicted::Unknown,
+        };
+        // What stops only some depends on what is not known of the packet.
+        let asked = self.asked;
+        let step = |taken: Taken| match taken.step.decision {
+            Decision::Drop | Decision::Reject if taken.packets != asked => {
+                Step { decision: Decision::Unknown, ..taken.step }
+            }
+            _ => taken.step,
+        };
+        Ok(Fate { predicted, steps: self.taken.into_iter().map(step).collect(), leaves_as: self.leaves_as })
     }
 }

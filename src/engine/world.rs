@@ -6,7 +6,7 @@ use kvmnet_probes::facts::{
     Address, Bridge, FdbEntry, IfIndex, IfName, Link, LinkKind, Mac, Snapshot, Sysctls,
 };
 
-use super::packet::Device;
+use super::packets::Device;
 
 /// One host.
 #[derive(Debug, Clone, Copy)]

@@ -19,10 +19,11 @@ pub use report::report;
 
 use kvmnet_probes::facts::Snapshot;
 
-use crate::engine::{Fate, fate};
+use crate::engine::{Engine, Fate};
 use crate::model::{Claim, Topology};
 
 /// The fate of every claim, in the same order.
 pub fn predict(snapshot: &Snapshot, topology: &Topology, claims: &[Claim]) -> Vec<Fate> {
-    claims.iter().map(|claim| fate(snapshot, topology, claim)).collect()
+    let mut engine = Engine::new(snapshot, topology);
+    claims.iter().map(|claim| engine.fate(claim)).collect()
 }

@@ -5,21 +5,23 @@
 //! packets that may meet it are kept. What surely passes is what no stop may have met, so that a
 //! doubt that comes to the same either way is none.
 
-use kvmnet_probes::facts::{BaseChain, Chain, Family, NatKind, Policy, RejectWith, Rule, Snapshot, Table};
+use kvmnet_probes::facts::{BaseChain, Chain, Family, Policy, RejectWith, Rule, Snapshot, Table};
 
 use super::bdd::{Arena, Bdd, Decided};
 use super::field::{ARP, Field, IPV4, IPV6};
 use super::headers::Headers;
 use super::loads::Memory;
+use super::nat::Nat;
 use super::rule::{self, Branch};
 use super::set::PacketSet;
-use crate::engine::eval::{End, Scope};
+use super::verdict::End;
+use crate::engine::scope::Scope;
 use crate::engine::world::World;
 
-/// Deeper than any kernel follows (`NFT_JUMP_STACK_SIZE` is 16): a snapshot written by hand may loop.
-const DEPTH: usize = 64;
+/// `NFT_JUMP_STACK_SIZE`: deeper the kernel does not follow.
+const DEPTH: usize = 16;
 /// Rules that are run in one base chain before it is given up.
-const BUDGET: usize = 1_000_000;
+const BUDGET: usize = 200_000;
 
 /// A rule, or the policy of a base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,37 +32,32 @@ pub struct Place<'a> {
     pub rule: Option<&'a Rule>,
 }
 
-/// Packets that may be stopped by one rule or policy.
-#[derive(Debug)]
-pub struct Stop<'a> {
-    /// Which.
-    pub packets: PacketSet,
-    /// By what.
-    pub place: Place<'a>,
-    /// How they are refused; `None`: dropped.
-    pub with: Option<RejectWith>,
+/// What a rule or policy does with packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Lets them pass.
+    Accept,
+    /// Drops them or, with an error to the sender, refuses them.
+    Stop(Option<RejectWith>),
+    /// Translates them.
+    Translate(Nat),
+    /// It is not known what it does, and why.
+    Doubt(String),
 }
 
-/// Packets that a rule may translate.
-#[derive(Debug)]
-pub struct Translation<'a> {
-    /// Which.
+/// What packets meet.
+#[derive(Debug, Clone)]
+pub struct Met<'a> {
+    /// Which may.
     pub packets: PacketSet,
-    /// By what.
-    pub place: Place<'a>,
-    /// Which end.
-    pub kind: NatKind,
-}
-
-/// Packets of which it is not known what a rule does with them.
-#[derive(Debug)]
-pub struct Doubt<'a> {
-    /// Which.
-    pub packets: PacketSet,
-    /// By what; `None`: by the chain as a whole.
+    /// Which of them surely do, if nothing stops them before.
+    pub surely: PacketSet,
+    /// Which of them do, if no rule before that leaves them in doubt matches.
+    pub plainly: PacketSet,
+    /// The rule or policy; `None`: the chain as a whole.
     pub place: Option<Place<'a>>,
-    /// Why.
-    pub why: String,
+    /// What it does.
+    pub what: Event,
 }
 
 /// What becomes of a set of packets in a base chain. Sets are of packets as they came.
@@ -72,12 +69,24 @@ pub struct Passage<'a> {
     pub stopped: PacketSet,
     /// They may do either.
     pub either: PacketSet,
-    /// What may stop them, in the order met.
-    pub stops: Vec<Stop<'a>>,
-    /// What may translate them, in the order met.
-    pub translations: Vec<Translation<'a>>,
-    /// Why it is not known what becomes of some.
-    pub doubts: Vec<Doubt<'a>>,
+    /// What they meet, in order. Past a rule that stops them packets go on as if it were not there, so
+    /// that everything is named that stops them.
+    pub met: Vec<Met<'a>>,
+}
+
+impl<'a> Passage<'a> {
+    /// What may stop packets, in the order met.
+    pub fn stops(&self) -> impl Iterator<Item = &Met<'a>> {
+        self.met.iter().filter(|met| matches!(met.what, Event::Stop(_)))
+    }
+
+    /// For which packets it is not known what is done with them, and why.
+    pub fn doubts(&self) -> impl Iterator<Item = (PacketSet, &str)> {
+        self.met.iter().filter_map(|met| match &met.what {
+            Event::Doubt(why) => Some((met.packets, why.as_str())),
+            _ => None,
+        })
+    }
 }
 
 /// The sets of packets of one host.
@@ -95,6 +104,36 @@ impl<'a> HostSets<'a> {
         Self { sets: Arena::new(budget), snapshot, memory: Memory::default() }
     }
 
+    /// Takes packets through a base chain of the table, at the hook of `scope`, whose family is never
+    /// `inet` itself; only those of the family come there. `headers` is what fields hold before, and then
+    /// after. The packets of `perhaps` may pass the chain by.
+    pub(in crate::engine) fn run(
+        &mut self,
+        scope: Scope<'a>,
+        (chain, base): (&'a Chain, &BaseChain),
+        (packets, perhaps): (PacketSet, PacketSet),
+        headers: &mut Headers,
+    ) -> Decided<Passage<'a>> {
+        let before = headers.clone();
+        let mut walk = Walk {
+            host: self,
+            scope,
+            headers: before,
+            forked: perhaps,
+            doubtful: Bdd::NONE,
+            escaped: Bdd::NONE,
+            gone: Bdd::NONE,
+            accepted: perhaps,
+            may_stop: Bdd::NONE,
+            met: Vec::new(),
+            callers: vec![&chain.name],
+            budget: BUDGET,
+        };
+        let passage = walk.base(chain, base, packets)?;
+        *headers = walk.headers;
+        Ok(passage)
+    }
+
     /// Takes packets through a base chain of the table, at the hook of `family`, which is never `inet`
     /// itself; only those of the family come there. `headers` is what fields hold before, and then after.
     pub fn through(
@@ -108,24 +147,10 @@ impl<'a> HostSets<'a> {
         let Some(base) = &chain.base else {
             return undecided(packets, "not a base chain".to_owned());
         };
-        let scope = Scope { world: World { snapshot: self.snapshot }, table, family, hook: base.hook };
-        let before = headers.clone();
-        let mut walk = Walk {
-            host: self,
-            scope,
-            headers: before,
-            forked: Bdd::NONE,
-            accepted: Bdd::NONE,
-            stops: Vec::new(),
-            translations: Vec::new(),
-            doubts: Vec::new(),
-            budget: BUDGET,
-        };
-        match walk.base(chain, base, packets) {
-            Ok(passage) => {
-                *headers = walk.headers;
-                passage
-            }
+        let world = World { snapshot: self.snapshot };
+        let scope = Scope { world, table, family, hook: base.hook, next_hop: None };
+        match self.run(scope, (chain, base), (packets, Bdd::NONE), headers) {
+            Ok(passage) => passage,
             Err(undecided_sets) => {
                 headers.forget_all();
                 undecided(packets, undecided_sets.to_string())
@@ -135,14 +160,9 @@ impl<'a> HostSets<'a> {
 }
 
 fn undecided<'a>(packets: PacketSet, why: String) -> Passage<'a> {
-    Passage {
-        passes: Bdd::NONE,
-        stopped: Bdd::NONE,
-        either: packets,
-        stops: Vec::new(),
-        translations: Vec::new(),
-        doubts: vec![Doubt { packets, place: None, why }],
-    }
+    let (surely, plainly) = (Bdd::NONE, Bdd::NONE);
+    let met = Met { packets, surely, plainly, place: None, what: Event::Doubt(why) };
+    Passage { passes: Bdd::NONE, stopped: Bdd::NONE, either: packets, met: vec![met] }
 }
 
 struct Walk<'h, 'a> {
@@ -151,40 +171,42 @@ struct Walk<'h, 'a> {
     headers: Headers,
     /// Packets that a rule left in doubt, so that they can be in several places.
     forked: PacketSet,
+    /// Packets that are in this chain only if a rule matched that leaves them in doubt.
+    doubtful: PacketSet,
+    /// Packets that may have left some chain already in which they are followed.
+    escaped: PacketSet,
+    /// Packets that surely were stopped. They go on as if they had not been.
+    gone: PacketSet,
     /// Packets that may be accepted, or may have been.
     accepted: PacketSet,
-    stops: Vec<Stop<'a>>,
-    translations: Vec<Translation<'a>>,
-    doubts: Vec<Doubt<'a>>,
+    /// Packets that may be stopped, or may have been.
+    may_stop: PacketSet,
+    met: Vec<Met<'a>>,
+    /// The chains that are being run, the base chain first.
+    callers: Vec<&'a str>,
     budget: usize,
 }
 
 impl<'a> Walk<'_, 'a> {
     fn base(&mut self, chain: &'a Chain, base: &BaseChain, packets: PacketSet) -> Decided<Passage<'a>> {
         let packets = self.of_family(packets)?;
-        let through = self.chain(chain, packets, 0)?;
-        let sets = &mut self.host.sets;
+        let through = self.chain(chain, packets)?;
         match base.policy {
-            Policy::Accept => self.accepted = sets.or(self.accepted, through)?,
+            Policy::Accept => self.accept(through)?,
             Policy::Drop if through != Bdd::NONE => {
-                let place = Place { chain, rule: None };
-                self.stops.push(Stop { packets: through, place, with: None });
+                let surely = self.host.sets.minus(through, self.forked)?;
+                let place = Some(Place { chain, rule: None });
+                let what = Event::Stop(None);
+                self.stop(Met { packets: through, surely, plainly: through, place, what })?;
             }
             Policy::Drop => {}
         }
-        let may_stop: Vec<_> = self.stops.iter().map(|stop| stop.packets).collect();
-        let may_stop = sets.any_of(&may_stop)?;
-        let passes = sets.minus(packets, may_stop)?;
+        let sets = &mut self.host.sets;
+        let passes = sets.minus(packets, self.may_stop)?;
         let stopped = sets.minus(packets, self.accepted)?;
         let decided = sets.or(passes, stopped)?;
-        Ok(Passage {
-            passes,
-            stopped,
-            either: sets.minus(packets, decided)?,
-            stops: std::mem::take(&mut self.stops),
-            translations: std::mem::take(&mut self.translations),
-            doubts: std::mem::take(&mut self.doubts),
-        })
+        let either = sets.minus(packets, decided)?;
+        Ok(Passage { passes, stopped, either, met: std::mem::take(&mut self.met) })
     }
 
     fn of_family(&mut self, packets: PacketSet) -> Decided<PacketSet> {
@@ -194,12 +216,12 @@ impl<'a> Walk<'_, 'a> {
             Family::Arp => ARP,
             Family::Inet | Family::Netdev | Family::Bridge => return Ok(packets),
         };
-        let family = self.host.sets.equal(Field::EtherType, ether_type)?;
-        self.host.sets.and(packets, family)
+        let family = self.headers.equal(&mut self.host.sets, Field::EtherType, ether_type)?;
+        self.host.sets.and(packets, family.yes)
     }
 
     /// Runs the chain; gives the packets that may come out at its end or by a return.
-    fn chain(&mut self, chain: &'a Chain, packets: PacketSet, depth: usize) -> Decided<PacketSet> {
+    fn chain(&mut self, chain: &'a Chain, packets: PacketSet) -> Decided<PacketSet> {
         let (mut here, mut back) = (packets, Bdd::NONE);
         for rule in &chain.rules {
             if here == Bdd::NONE {
@@ -207,7 +229,7 @@ impl<'a> Walk<'_, 'a> {
             }
             let place = Place { chain, rule: Some(rule) };
             self.budget = self.budget.saturating_sub(1);
-            if self.budget == 0 || depth > DEPTH {
+            if self.budget == 0 || self.callers.len() > DEPTH {
                 self.anything(here, place, "too deep or too long to follow".to_owned())?;
                 break;
             }
@@ -217,15 +239,17 @@ impl<'a> Walk<'_, 'a> {
             self.headers.adopt(&mut self.host.sets, (surely, here), &outcome.headers)?;
             for (open, why) in outcome.doubts {
                 let packets = self.host.sets.and(here, open)?;
-                if packets != Bdd::NONE {
-                    self.doubts.push(Doubt { packets, place: Some(place), why });
+                if outcome.branches.is_empty() {
+                    // Whatever it does, it goes on with the next rule.
                     self.forked = self.host.sets.or(self.forked, packets)?;
+                } else {
+                    self.doubt(packets, place, why)?;
                 }
             }
             let mut stays = here;
             for branch in &outcome.branches {
                 let taken = self.host.sets.and(here, branch.perhaps)?;
-                let comes_back = self.branch(branch, taken, place, depth, &mut back)?;
+                let comes_back = self.branch(branch, taken, place, &mut back)?;
                 stays = self.host.sets.minus(stays, branch.surely)?;
                 stays = self.host.sets.or(stays, comes_back)?;
             }
@@ -241,58 +265,115 @@ impl<'a> Walk<'_, 'a> {
         branch: &Branch<'a>,
         taken: PacketSet,
         place: Place<'a>,
-        depth: usize,
         back: &mut PacketSet,
     ) -> Decided<PacketSet> {
         if taken == Bdd::NONE {
             return Ok(Bdd::NONE);
         }
-        if let Some(kind) = branch.nat {
-            self.translations.push(Translation { packets: taken, place, kind });
+        let certain = self.host.sets.and(taken, branch.surely)?;
+        let surely = self.host.sets.minus(certain, self.forked)?;
+        let plainly = self.host.sets.minus(certain, self.doubtful)?;
+        let met = |what| Met { packets: taken, surely, plainly, place: Some(place), what };
+        if let Some(nat) = &branch.nat {
+            self.met.push(met(Event::Translate(nat.clone())));
         }
         match &branch.end {
-            End::Next => return Ok(taken),
-            End::Accept => self.accepted = self.host.sets.or(self.accepted, taken)?,
-            End::Drop => self.stops.push(Stop { packets: taken, place, with: None }),
-            End::Reject(with) => self.stops.push(Stop { packets: taken, place, with: Some(*with) }),
-            End::Jump(name) => return self.called(name, taken, place, depth),
+            End::Accept => {
+                if branch.nat.is_none() {
+                    self.met.push(met(Event::Accept));
+                }
+                self.accept(taken)?;
+            }
+            End::Drop => return self.stop(met(Event::Stop(None))),
+            End::Reject(with) => return self.stop(met(Event::Stop(Some(*with)))),
+            End::Jump(name) => return self.called(name, (taken, certain), place),
             End::Goto(name) => {
-                let through = self.called(name, taken, place, depth)?;
+                let through = self.called(name, (taken, certain), place)?;
+                self.escape(taken, certain)?;
                 *back = self.host.sets.or(*back, through)?;
             }
-            End::Return => *back = self.host.sets.or(*back, taken)?,
+            End::Return => {
+                self.escape(taken, certain)?;
+                *back = self.host.sets.or(*back, taken)?;
+            }
             End::Anything => {
-                self.may_do_anything(taken, place)?;
+                self.may_do_anything(taken)?;
                 return Ok(taken);
             }
         }
         Ok(Bdd::NONE)
     }
 
-    fn called(
-        &mut self,
-        name: &str,
-        packets: PacketSet,
-        place: Place<'a>,
-        depth: usize,
-    ) -> Decided<PacketSet> {
-        if let Some(chain) = self.scope.table.chains.iter().find(|chain| chain.name == name) {
-            return self.chain(chain, packets, depth + 1);
-        }
-        self.anything(packets, place, format!("chain {name} was not read"))?;
+    fn accept(&mut self, packets: PacketSet) -> Decided<()> {
+        let packets = self.host.sets.minus(packets, self.gone)?;
+        self.accepted = self.host.sets.or(self.accepted, packets)?;
+        Ok(())
+    }
+
+    /// Packets for which it is not certain leave the chain and stay in it.
+    fn escape(&mut self, taken: PacketSet, certain: PacketSet) -> Decided<()> {
+        let open = self.host.sets.minus(taken, certain)?;
+        self.escaped = self.host.sets.or(self.escaped, open)?;
+        Ok(())
+    }
+
+    /// Stops packets, surely or perhaps; gives those that go on all the same: all of them.
+    fn stop(&mut self, met: Met<'a>) -> Decided<PacketSet> {
+        let sets = &mut self.host.sets;
+        let really = sets.minus(met.packets, self.gone)?;
+        self.may_stop = sets.or(self.may_stop, really)?;
+        let gone = sets.minus(met.plainly, self.escaped)?;
+        self.gone = sets.or(self.gone, gone)?;
+        let packets = met.packets;
+        self.met.push(met);
         Ok(packets)
     }
 
+    fn called(
+        &mut self,
+        name: &'a str,
+        (packets, certain): (PacketSet, PacketSet),
+        place: Place<'a>,
+    ) -> Decided<PacketSet> {
+        // The kernel loads no loops; a snapshot written by hand may have one.
+        if self.callers.contains(&name) {
+            self.anything(packets, place, format!("chain {name} calls itself"))?;
+            return Ok(packets);
+        }
+        let Some(chain) = self.scope.table.chains.iter().find(|chain| chain.name == name) else {
+            self.anything(packets, place, format!("chain {name} was not read"))?;
+            return Ok(packets);
+        };
+        let open = self.host.sets.minus(packets, certain)?;
+        let doubtful = self.host.sets.or(self.doubtful, open)?;
+        let before = std::mem::replace(&mut self.doubtful, doubtful);
+        self.callers.push(name);
+        let through = self.chain(chain, packets);
+        self.callers.pop();
+        self.doubtful = before;
+        through
+    }
+
+    fn doubt(&mut self, packets: PacketSet, place: Place<'a>, why: String) -> Decided<()> {
+        if packets != Bdd::NONE {
+            let what = Event::Doubt(why);
+            let (surely, plainly) = (Bdd::NONE, Bdd::NONE);
+            self.met.push(Met { packets, surely, plainly, place: Some(place), what });
+            self.forked = self.host.sets.or(self.forked, packets)?;
+        }
+        Ok(())
+    }
+
     fn anything(&mut self, packets: PacketSet, place: Place<'a>, why: String) -> Decided<()> {
-        self.doubts.push(Doubt { packets, place: Some(place), why });
-        self.forked = self.host.sets.or(self.forked, packets)?;
-        self.may_do_anything(packets, place)
+        self.doubt(packets, place, why)?;
+        self.may_do_anything(packets)
     }
 
     /// The packets may be accepted, stopped or let go on, and their marks written.
-    fn may_do_anything(&mut self, packets: PacketSet, place: Place<'a>) -> Decided<()> {
-        self.accepted = self.host.sets.or(self.accepted, packets)?;
-        self.stops.push(Stop { packets, place, with: None });
+    fn may_do_anything(&mut self, packets: PacketSet) -> Decided<()> {
+        self.accept(packets)?;
+        let really = self.host.sets.minus(packets, self.gone)?;
+        self.may_stop = self.host.sets.or(self.may_stop, really)?;
         self.headers.forget_marks(&mut self.host.sets, packets)
     }
 }

@@ -172,6 +172,18 @@ impl Field {
         Self::ALL[after - 1]
     }
 
+    /// The field that answers have in its place.
+    #[must_use]
+    pub const fn turned(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+            Self::SourcePort => Self::DestinationPort,
+            Self::DestinationPort => Self::SourcePort,
+            field => field,
+        }
+    }
+
     /// All bits set.
     pub const fn mask(self) -> u128 {
         u128::MAX >> (128 - self.width())

@@ -1,11 +1,13 @@
 //! What the fields of packets hold by now.
 //!
 //! A set always speaks of packets as they came. What rules have written since is kept aside: bits
-//! that are functions of the packet as it came, unknown where an undecided rule wrote.
+//! that are functions of the packet as it came, unknown where an undecided rule wrote. One packet is
+//! the set of all with a constant in every field that is known of it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use super::bdd::{Arena, Decided};
 use super::field::{Field, address_value};
@@ -15,7 +17,56 @@ use super::truth::{self, Truth};
 /// The fields that no longer are as they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    written: BTreeMap<Field, Vec<Truth>>,
+    written: Rc<BTreeMap<Field, Rc<[Truth]>>>,
+    tuples: Option<Rc<Tuples>>,
+}
+
+/// Source and destination of a flow in conntrack's entry: addresses and ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tuple(BTreeMap<Field, Rc<[Truth]>>);
+
+/// The tuples of both directions: of the packets that began the flow, and of those that answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tuples {
+    /// As the flow began.
+    pub original: Tuple,
+    /// As answers come in.
+    pub reply: Tuple,
+}
+
+impl Tuple {
+    /// What tells one flow from another.
+    pub const FIELDS: [Field; 4] =
+        [Field::Source, Field::Destination, Field::SourcePort, Field::DestinationPort];
+
+    /// The tuple of packets with these headers.
+    pub fn of(sets: &mut Arena, headers: &Headers) -> Decided<Self> {
+        let fields = Self::FIELDS.into_iter().map(|field| Ok((field, headers.bits(sets, field)?.into())));
+        Ok(Self(fields.collect::<Decided<_>>()?))
+    }
+
+    /// The tuple of the answers.
+    #[must_use]
+    pub fn turned(&self) -> Self {
+        Self(self.0.iter().map(|(field, bits)| (field.turned(), Rc::clone(bits))).collect())
+    }
+
+    /// The bits of a field.
+    pub fn bits(&self, field: Field) -> &[Truth] {
+        self.0.get(&field).map_or(&[], |bits| bits)
+    }
+
+    /// The source address, if it is the same in all flows.
+    pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
+        let mut headers = Headers::default();
+        headers.set_bits(Field::Source, self.bits(Field::Source));
+        headers.constant_address(Field::Source, ipv6)
+    }
+
+    /// Gives the field other bits.
+    pub fn set(&mut self, field: Field, bits: &[Truth]) {
+        self.0.insert(field, bits.into());
+    }
 }
 
 impl Headers {
@@ -28,7 +79,7 @@ impl Headers {
     /// The field's bits, the most significant first.
     pub fn bits(&self, sets: &mut Arena, field: Field) -> Decided<Vec<Truth>> {
         match self.written.get(&field) {
-            Some(bits) => Ok(bits.clone()),
+            Some(bits) => Ok(bits.to_vec()),
             None => field.variables().map(|variable| sets.variable(variable).map(Truth::of)).collect(),
         }
     }
@@ -60,13 +111,7 @@ impl Headers {
         let Some(bits) = self.written.get(&field) else {
             return sets.masked(field, value, mask).map(Truth::of);
         };
-        let mut holds = Truth::YES;
-        for (at, bit) in bits.iter().rev().enumerate() {
-            if mask >> at & 1 != 0 {
-                holds = sets.both(bit.negate(value >> at & 1 == 0), holds)?;
-            }
-        }
-        Ok(holds)
+        truth::masked(sets, bits, value, mask)
     }
 
     /// Whether the field is in the range.
@@ -76,11 +121,21 @@ impl Headers {
         };
         // Fields are compared as they stand in whole octets.
         let padding = (8 - bits.len() % 8) % 8;
-        let bits = [vec![Truth::NO; padding], bits.clone()].concat();
+        let bits = [vec![Truth::NO; padding].as_slice(), bits].concat();
         let octets = |value: u128| value.to_be_bytes()[16 - bits.len() / 8..].to_vec();
         let from = truth::at_least(sets, &bits, &octets(*range.start()))?;
         let to = truth::at_most(sets, &bits, &octets((*range.end()).min(field.mask())))?;
         sets.both(from, to)
+    }
+
+    /// Whether the two fields hold the same, in the first `length` bits; it is not known where that
+    /// depends on both, as that takes more nodes than there are.
+    pub fn same(&self, sets: &mut Arena, one: Field, other: Field, length: u32) -> Decided<Truth> {
+        match (self.constant_prefix(one, length), self.constant_prefix(other, length)) {
+            (Some(value), _) => self.prefix(sets, other, value << (other.width() - length), length),
+            (_, Some(value)) => self.prefix(sets, one, value << (one.width() - length), length),
+            (None, None) => Ok(Truth::MAYBE),
+        }
     }
 
     /// Whether `field & mask` is that address; an IPv4 address has the first 32 bits.
@@ -110,13 +165,66 @@ impl Headers {
                 sets.within(surely, *bit, doubtful)?
             });
         }
-        self.written.insert(field, new);
+        self.set_bits(field, &new);
         Ok(())
+    }
+
+    /// Gives the field other bits, in all packets.
+    pub fn set_bits(&mut self, field: Field, bits: &[Truth]) {
+        Rc::make_mut(&mut self.written).insert(field, bits.into());
+    }
+
+    /// Gives the field this value, in all packets.
+    pub fn set(&mut self, field: Field, value: u128) {
+        let bits = (0..field.width()).rev().map(|at| Truth::from(value >> at & 1 != 0));
+        self.set_bits(field, &bits.collect::<Vec<_>>());
+    }
+
+    /// Nothing is known of the field any more, in any packet.
+    pub fn forget(&mut self, field: Field) {
+        self.set_bits(field, &vec![Truth::MAYBE; field.width() as usize]);
+    }
+
+    /// The first `length` bits of the field, if they are the same in all packets.
+    pub fn constant_prefix(&self, field: Field, length: u32) -> Option<u128> {
+        let bits = self.written.get(&field)?;
+        bits.iter().take(length as usize).try_fold(0, |value, bit| match *bit {
+            Truth::YES => Some(value << 1 | 1),
+            Truth::NO => Some(value << 1),
+            _ => None,
+        })
+    }
+
+    /// The field's value, if it is the same in all packets.
+    pub fn constant(&self, field: Field) -> Option<u128> {
+        self.constant_prefix(field, field.width())
+    }
+
+    /// The address, if it is the same in all packets.
+    pub fn constant_address(&self, field: Field, ipv6: bool) -> Option<IpAddr> {
+        if ipv6 {
+            return self.constant(field).map(|value| IpAddr::V6(value.into()));
+        }
+        let value = u32::try_from(self.constant_prefix(field, 32)?).ok()?;
+        Some(IpAddr::V4(value.into()))
+    }
+
+    /// The tuples of the flow, if conntrack's entry is known.
+    pub fn tuples(&self) -> Option<&Tuples> {
+        self.tuples.as_deref()
+    }
+
+    /// Conntrack has an entry with these tuples for whatever it tracks.
+    pub fn set_tuples(&mut self, tuples: Tuples) {
+        self.tuples = Some(Rc::new(tuples));
     }
 
     /// Takes over what a rule wrote if packets came to it: surely those, perhaps these.
     pub fn adopt(&mut self, sets: &mut Arena, came: (PacketSet, PacketSet), then: &Self) -> Decided<()> {
-        for (field, bits) in &then.written {
+        if Rc::ptr_eq(&self.written, &then.written) {
+            return Ok(());
+        }
+        for (field, bits) in then.written.iter() {
             if self.written.get(field) != Some(bits) {
                 self.write(sets, *field, came, bits)?;
             }
@@ -134,7 +242,9 @@ impl Headers {
 
     /// Nothing is known any more.
     pub(super) fn forget_all(&mut self) {
-        let unknown = |field: Field| (field, vec![Truth::MAYBE; field.width() as usize]);
-        self.written = Field::ALL.into_iter().map(unknown).collect();
+        for field in Field::ALL {
+            self.forget(field);
+        }
+        self.tuples = None;
     }
 }

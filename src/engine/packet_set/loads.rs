@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 
-use kvmnet_probes::facts::{Family, Hook, PayloadBase};
+use kvmnet_probes::facts::{Family, Hook, IfIndex, PayloadBase};
 
-use super::bdd::Decided;
+use super::bdd::{Bdd, Decided};
 use super::field::{ARP, FRAGMENT_OFFSET, Field, IPV4, IPV6};
+use super::octets::{Octets, device_kind, device_type, is_at_a_device, name, number, protocol_family};
 use super::rule::{Loaded, Run, known};
 use super::truth::{self, Truth, host_order};
-use crate::engine::loads::{device_kind, device_type, is_at_a_device, name, protocol_family};
-use crate::engine::packet::{Device, Octets, number};
+use crate::engine::packets::Device;
 
 /// Protocols that begin with a source and a destination port: TCP, UDP, DCCP, SCTP, UDP-Lite.
 pub(super) const WITH_PORTS: [u128; 5] = [6, 17, 33, 132, 136];
@@ -47,7 +47,7 @@ impl Run<'_, '_> {
             Family::Ip6 => (ether_type == IPV6).into(),
             Family::Arp => (ether_type == ARP).into(),
             Family::Inet | Family::Netdev | Family::Bridge => {
-                Truth::of(self.sets.equal(Field::EtherType, ether_type)?)
+                self.headers.equal(self.sets, Field::EtherType, ether_type)?
             }
         })
     }
@@ -293,8 +293,8 @@ impl Run<'_, '_> {
             }
             // The host's own discovery packets have a device from the start.
             "iiftype" if hook == Hook::Output => {
-                let there = self.headers.equal(self.sets, Field::Protocol, 58)?.doubted();
-                Loaded { bits: vec![Truth::MAYBE; 16], there }
+                let (device, discovery) = (self.of_device(Field::OutputDevice, "iftype")?, self.discovery()?);
+                Loaded { there: self.sets.both(device.there, discovery)?, bits: device.bits }
             }
             "iiftype" | "oiftype" | "iifgroup" | "oifgroup" | "iifkind" | "oifkind" | "ibrname"
             | "obrname"
@@ -342,10 +342,6 @@ impl Run<'_, '_> {
 
     /// What the key without its first letter says of the device.
     fn of_device(&mut self, field: Field, key: &str) -> Decided<Loaded> {
-        let known_by = (field, key.to_owned());
-        if let Some(loaded) = self.memory.devices.get(&known_by) {
-            return Ok(loaded.clone());
-        }
         let world = self.scope.world;
         let octets = |device: &Device| match key {
             "ifname" => Some(name(Some(&device.name))),
@@ -354,13 +350,25 @@ impl Run<'_, '_> {
             "ifkind" => Some(device_kind(world, device)),
             _ => world.bridge_of(device.index).map(|bridge| name(Some(&world.name(bridge)))),
         };
+        // Without a device there is the empty name, and nothing else.
+        let none = (key == "ifname").then(|| vec![Some(0); 16]);
+        if let Some(number) = self.headers.constant(field) {
+            let octets = match u32::try_from(number) {
+                Ok(0) | Err(_) => none,
+                Ok(number) => octets(&world.device(IfIndex(number))),
+            };
+            let there = octets.is_some().into();
+            return Ok(Loaded { bits: truth::bits(&octets.unwrap_or_else(|| vec![None; 16])), there });
+        }
+        let known_by = (field, key.to_owned());
+        if let Some(loaded) = self.memory.devices.get(&known_by) {
+            return Ok(loaded.clone());
+        }
         let mut devices = Vec::new();
         for link in world.snapshot.links.items() {
             let set = self.sets.equal(field, link.index.0.into())?;
             devices.push((set, octets(&world.device(link.index))));
         }
-        // Without a device there is the empty name, and nothing else.
-        let none = (key == "ifname").then(|| vec![Some(0); 16]);
         devices.push((self.sets.equal(field, 0)?, none));
         let length = devices.iter().filter_map(|(_, octets)| Some(octets.as_ref()?.len())).max().unwrap_or(0);
         let mut bits = Vec::with_capacity(length * 8);
@@ -387,21 +395,26 @@ impl Run<'_, '_> {
         Ok(loaded)
     }
 
+    /// Whether it is neighbour or router discovery of IPv6.
+    pub(super) fn discovery(&mut self) -> Decided<Truth> {
+        let (ipv6, icmp) = (self.family(IPV6)?, self.icmp()?);
+        let types = self.headers.range(self.sets, Field::IcmpType, &(133..=137))?;
+        let discovery = self.sets.both(icmp, types)?;
+        self.sets.both(ipv6, discovery)
+    }
+
     /// Whether conntrack has an entry for the packet.
     pub(super) fn entry(&mut self) -> Decided<Truth> {
-        if matches!(self.scope.hook, Hook::Ingress | Hook::Brouting) {
-            return Ok(Truth::NO);
-        }
         self.headers.range(self.sets, Field::CtState, &(1..=3))
     }
 
-    /// `ct KEY`: without an entry the rule ends, except for the state. Addresses and ports of the entry
-    /// are not known.
-    pub(super) fn ct(&mut self, key: &str) -> Decided<Loaded> {
+    /// `ct [original|reply] KEY`: without an entry the rule ends, except for the state.
+    pub(super) fn ct(&mut self, key: &str, direction: Option<u8>) -> Decided<Loaded> {
         let entry = self.entry()?;
         if key == "state" {
             return self.ct_state();
         }
+        let mut there = entry;
         let bits = match key {
             "direction" => [[Truth::NO; 7].to_vec(), self.headers.bits(self.sets, Field::CtReply)?].concat(),
             "status" => {
@@ -409,16 +422,61 @@ impl Run<'_, '_> {
                 host_order(&[[Truth::NO; 16].as_slice(), &status].concat(), 4)
             }
             "mark" => host_order(&self.headers.bits(self.sets, Field::CtMark)?, 4),
+            // A rule that gives another zone leaves it unknown whether there is an entry.
+            "zone" => vec![Truth { yes: Bdd::NONE, no: entry.yes }; 16],
             "l3proto" => {
                 let ipv6 = self.family(IPV6)?;
                 self.choose(ipv6, &known(&[10]), &known(&[2]))?
             }
             "protocol" => self.ct_protocol()?,
+            "saddr" | "daddr" | "ip saddr" | "ip daddr" | "ip6 saddr" | "ip6 daddr" | "proto-src"
+            | "proto-dst" => {
+                // A key of one family has no value for a connection of the other (`nft_ct_get_eval`).
+                let family = match key.split_once(' ') {
+                    Some(("ip6", _)) => self.family(IPV6)?,
+                    Some(_) => self.family(IPV4)?,
+                    None => Truth::YES,
+                };
+                there = self.sets.both(entry, family)?;
+                self.ct_tuple(key, direction)?
+            }
+            // There may be an entry and no helper.
+            "helper" => {
+                there = entry.doubted();
+                vec![Truth::MAYBE; 128]
+            }
             _ => vec![Truth::MAYBE; 128],
         };
-        // There may be an entry and no helper.
-        let there = if key == "helper" { entry.doubted() } else { entry };
         Ok(Loaded { bits, there })
+    }
+
+    /// An address or a port of conntrack's entry; without a direction, of the packet's own.
+    fn ct_tuple(&mut self, key: &str, direction: Option<u8>) -> Decided<Vec<Truth>> {
+        let field = match key {
+            "proto-src" => Field::SourcePort,
+            "proto-dst" => Field::DestinationPort,
+            key if key.ends_with("saddr") => Field::Source,
+            _ => Field::Destination,
+        };
+        let reply = match direction {
+            Some(direction) => Truth::from(direction != 0),
+            None => self.headers.equal(self.sets, Field::CtReply, 1)?,
+        };
+        let bits = self.tuple(field, reply)?;
+        let ipv4 = &bits[..bits.len().min(32)];
+        Ok(match key {
+            "ip saddr" | "ip daddr" => ipv4.to_vec(),
+            "saddr" | "daddr" if self.scope.family == Family::Ip => ipv4.to_vec(),
+            _ => bits,
+        })
+    }
+
+    /// A field of the tuple of the flow or, where it holds, of its answers.
+    pub(super) fn tuple(&mut self, field: Field, reply: Truth) -> Decided<Vec<Truth>> {
+        let Some(tuples) = self.headers.tuples().cloned() else {
+            return Ok(vec![Truth::MAYBE; field.width() as usize]);
+        };
+        self.choose(reply, tuples.reply.bits(field), tuples.original.bits(field))
     }
 
     /// The protocol of the flow: for what is related, of another one.
@@ -432,14 +490,10 @@ impl Run<'_, '_> {
     fn ct_state(&mut self) -> Decided<Loaded> {
         let mut bits = vec![Truth::NO; 32];
         let mut bit = |at: usize, holds: Truth| bits[31 - at] = holds;
-        if matches!(self.scope.hook, Hook::Ingress | Hook::Brouting) {
-            bit(0, Truth::YES);
-        } else {
-            for state in 0..4_u8 {
-                bit(state.into(), self.headers.equal(self.sets, Field::CtState, state.into())?);
-            }
-            bit(6, self.headers.range(self.sets, Field::CtState, &(4..=7))?);
+        for state in 0..4_u8 {
+            bit(state.into(), self.headers.equal(self.sets, Field::CtState, state.into())?);
         }
+        bit(6, self.headers.range(self.sets, Field::CtState, &(4..=7))?);
         Ok(host_order(&bits, 4).into())
     }
 }

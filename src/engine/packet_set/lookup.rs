@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use kvmnet_probes::facts::{Element, Set, Table};
+use kvmnet_probes::facts::{Element, Expr, Set, Table};
 
 use super::bdd::{Arena, Decided};
 use super::truth::{Truth, at_least, at_most, equal};
-use crate::engine::eval::is_limit;
-use crate::engine::sets::changed_by_packets;
+use super::verdict::is_limit;
 
 /// For each element of the set where it is the one that is found; `None` if packets change the set.
 pub(super) fn elements<'a>(
@@ -35,6 +34,12 @@ pub(super) fn elements<'a>(
         }
     }
     Ok(Some(found))
+}
+
+/// A rule of the table adds to or deletes from the set while packets pass.
+fn changed_by_packets(table: &Table, set: &str) -> bool {
+    let names = |expr: &Expr| matches!(expr, Expr::Dynset { set: name, .. } if name == set);
+    table.chains.iter().flat_map(|chain| &chain.rules).any(|rule| rule.exprs.iter().any(names))
 }
 
 /// Boundaries in order: from each one that begins an interval to the next.

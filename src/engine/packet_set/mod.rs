@@ -9,11 +9,14 @@ mod agreement;
 pub mod bdd;
 pub mod chain;
 mod cover;
+mod fib;
 pub mod field;
 pub mod first_match;
 mod headers;
 mod loads;
 mod lookup;
+mod nat;
+mod octets;
 #[cfg(test)]
 mod properties;
 mod registers;
@@ -23,12 +26,14 @@ mod text;
 #[cfg(test)]
 mod traps;
 mod truth;
+mod verdict;
 mod witness;
 mod xt;
 
 pub use bdd::{Arena, Bdd, Decided, Undecided};
-pub use chain::{HostSets, Passage};
+pub use chain::{Event, HostSets, Met, Passage, Place};
 pub use field::{Field, Packet};
-pub use headers::Headers;
+pub use headers::{Headers, Tuple, Tuples};
+pub use nat::Nat;
 pub use set::PacketSet;
 pub use truth::Truth;

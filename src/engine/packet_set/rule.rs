@@ -4,17 +4,19 @@
 //! splits: what surely goes on, and what may. The first test that leaves a packet in doubt names
 //! the reason.
 
-use kvmnet_probes::facts::{Compare, Data, Expr, Family, NatKind, PayloadBase, Register, Rule};
+use kvmnet_probes::facts::{Compare, Data, Expr, Family, PayloadBase, Register, Rule};
 
 use super::bdd::{Arena, Bdd, Decided};
-use super::field::{Field, IPV4, IPV6, address_value};
+use super::field::Field;
 use super::headers::Headers;
 use super::loads::Memory;
+use super::nat::Nat;
 use super::registers::Registers;
 use super::set::PacketSet;
 use super::truth::{self, Truth, at_least, at_most, equal, host_order};
-use crate::engine::eval::{End, Flow, Scope, decide, is_limit, on_link};
+use super::verdict::{End, Flow, decide, is_limit};
 use crate::engine::rule_text::expression_text;
+use crate::engine::scope::Scope;
 
 /// Packets that the rule ends for, in the same way.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub(super) struct Branch<'a> {
     pub(super) perhaps: PacketSet,
     pub(super) end: End<'a>,
     /// The rule translates them; for the rest of the flow they are accepted.
-    pub(super) nat: Option<NatKind>,
+    pub(super) nat: Option<Nat>,
 }
 
 /// What a rule does with all packets.
@@ -38,16 +40,13 @@ pub(super) struct Outcome<'a> {
     pub(super) headers: Headers,
 }
 
-/// `fe80::/10`.
-const LINK_LOCAL: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
-
 /// A rule at work.
 pub(super) struct Run<'e, 'a> {
     pub(super) sets: &'e mut Arena,
     pub(super) memory: &'e mut Memory,
     pub(super) scope: Scope<'a>,
     pub(super) headers: Headers,
-    registers: Registers,
+    pub(super) registers: Registers,
     /// Packets for which all tests so far surely held.
     surely: PacketSet,
     /// Packets for which they may have held.
@@ -136,15 +135,18 @@ impl<'a> Run<'_, 'a> {
                 let loaded = self.meta(key)?;
                 return self.load(*destination, &loaded, || format!("meta {key}"));
             }
-            Expr::Ct { destination, key, .. } => {
-                let loaded = self.ct(key)?;
+            Expr::Ct { destination, key, direction } => {
+                let loaded = self.ct(key, *direction)?;
                 return self.load(*destination, &loaded, || format!("ct {key}"));
             }
             Expr::Exthdr { destination, kind, present_only, .. } => {
                 let loaded = self.extension(kind, *present_only)?;
                 return self.load(*destination, &loaded, || kind.clone());
             }
-            Expr::Fib { destination, .. } => self.registers.forget(*destination),
+            Expr::Fib { destination, result, flags } => {
+                let loaded = self.fib(result, *flags)?;
+                return self.load(*destination, &loaded, || "fib".to_owned());
+            }
             Expr::Rt { destination, key } => {
                 let loaded = Loaded { bits: vec![Truth::MAYBE; 128], there: Truth::MAYBE };
                 return self.load(*destination, &loaded, || format!("rt {key}"));
@@ -161,27 +163,19 @@ impl<'a> Run<'_, 'a> {
             Expr::Notrack => return self.untrack(),
             Expr::Counter | Expr::Log | Expr::Last | Expr::ExthdrSet { .. } => {}
             Expr::Reject(with) => return self.end(Truth::YES, End::Reject(*with), None),
-            Expr::Nat { kind, family, .. } => {
-                // In `inet` tables a rule of one family passes over packets of the other.
-                let holds = match family {
-                    Family::Ip => self.family(IPV4)?,
-                    Family::Ip6 => self.family(IPV6)?,
-                    Family::Inet | Family::Arp | Family::Netdev | Family::Bridge => Truth::YES,
-                };
-                return self.end(holds, End::Accept, Some(*kind));
-            }
+            Expr::Nat { .. } => return self.translate(expr),
             Expr::Masquerade { .. } => return self.masquerade(),
-            Expr::Redirect { .. } => return self.redirect(),
+            Expr::Redirect { port_min, port_max, .. } => {
+                let port = port_min.map(|register| self.port(register, *port_max));
+                return self.redirect(port);
+            }
             Expr::Limit { .. } => return self.test(Truth::MAYBE, || "a rate limit".to_owned()),
             Expr::Quota { .. } => return self.test(Truth::MAYBE, || "a quota".to_owned()),
             Expr::Connlimit { .. } => return self.test(Truth::MAYBE, || "a limit of connections".to_owned()),
-            Expr::Dynset { set, exprs, .. } => {
-                let why = if exprs.iter().any(is_limit) {
-                    "a limit for each element of a set".to_owned()
-                } else {
-                    format!("room in set {set}")
-                };
-                return self.test(Truth::MAYBE, || why);
+            // Sets that packets fill are taken to have room.
+            Expr::Dynset { exprs, invert, .. } => {
+                let holds = if exprs.iter().any(is_limit) { Truth::MAYBE } else { (!invert).into() };
+                return self.test(holds, || "a limit for each element of a set".to_owned());
             }
             Expr::ObjectRef { name, kind } => match kind.as_str() {
                 "counter" | "ct-helper" | "ct-timeout" | "ct-expectation" | "secmark" => {}
@@ -224,7 +218,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// The rule ends for packets for which it holds, and goes on for the others.
-    pub(super) fn end(&mut self, holds: Truth, end: End<'a>, nat: Option<NatKind>) -> Decided<()> {
+    pub(super) fn end(&mut self, holds: Truth, end: End<'a>, nat: Option<Nat>) -> Decided<()> {
         let surely = self.sets.and(self.surely, holds.yes)?;
         let perhaps = self.sets.minus(self.perhaps, holds.no)?;
         if perhaps != Bdd::NONE {
@@ -250,7 +244,6 @@ impl<'a> Run<'_, 'a> {
         match flow {
             Flow::Continue => Ok(()),
             Flow::Break => self.test(holds.negate(true), String::new),
-            Flow::Maybe(why) => self.test(Truth { yes: holds.no, no: Bdd::NONE }, || why),
             Flow::End(end) => self.end(holds, end, None),
             Flow::Anything(why) => self.anything(holds, why),
         }
@@ -462,46 +455,6 @@ impl<'a> Run<'_, 'a> {
         Ok(())
     }
 
-    /// `masquerade`: where no device has an address, a drop.
-    pub(super) fn masquerade(&mut self) -> Decided<()> {
-        let world = self.scope.world;
-        let leaves = self.headers.equal(self.sets, Field::OutputDevice, 0)?.negate(true);
-        self.anything(leaves.negate(true), "masquerade without a device".to_owned())?;
-        let ipv6 = self.scope.family == Family::Ip6;
-        let none = kvmnet_probes::facts::IfIndex(0);
-        let end = match world.source_for(none, ipv6, None) {
-            None if world.snapshot.addresses.known().is_some() => {
-                return self.end(Truth::YES, End::Drop, None);
-            }
-            _ => End::Accept,
-        };
-        self.end(Truth::YES, end, Some(NatKind::Source))
-    }
-
-    /// `redirect`: where the device that the packet came by has no address, a drop; in IPv6 it must be of
-    /// the destination's scope.
-    pub(super) fn redirect(&mut self) -> Decided<()> {
-        let world = self.scope.world;
-        let ipv6 = self.scope.family == Family::Ip6;
-        if world.snapshot.addresses.known().is_some() {
-            let prefix = address_value(LINK_LOCAL.into());
-            let local = self.headers.prefix(self.sets, Field::Destination, prefix, 10)?;
-            let mut without = Vec::new();
-            for scope in [true, false] {
-                let own =
-                    world.snapshot.addresses.items().iter().filter(|own| own.net.addr().is_ipv6() == ipv6);
-                let own = own.filter(|own| !ipv6 || on_link(own.net.addr()) == scope);
-                let devices: Vec<u128> = own.map(|own| own.device.0.into()).chain([0]).collect();
-                let none = self.one_of(Field::InputDevice, &devices)?.negate(true);
-                let asked = if ipv6 { local.negate(!scope) } else { Truth::YES };
-                without.push(self.sets.both(asked, none)?);
-            }
-            let without = self.sets.any_truth(&without)?;
-            self.end(without, End::Drop, None)?;
-        }
-        self.end(Truth::YES, End::Accept, Some(NatKind::Destination))
-    }
-
     /// Whether the field has one of the values.
     pub(super) fn one_of(&mut self, field: Field, values: &[u128]) -> Decided<Truth> {
         let headers = &self.headers;
@@ -513,7 +466,7 @@ impl<'a> Run<'_, 'a> {
 
 /// The bits of bytes.
 pub(super) fn known(bytes: &[u8]) -> Vec<Truth> {
-    truth::bits(&crate::engine::packet::known(bytes))
+    truth::bits(&super::octets::known(bytes))
 }
 
 /// An IPv4 address in the place of both families'.

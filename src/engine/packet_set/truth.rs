@@ -53,6 +53,11 @@ impl From<bool> for Truth {
 impl Arena {
     /// Whether both hold.
     pub fn both(&mut self, left: Truth, right: Truth) -> Decided<Truth> {
+        match (left, right) {
+            (Truth::YES, other) | (other, Truth::YES) => return Ok(other),
+            (Truth::NO, _) | (_, Truth::NO) => return Ok(Truth::NO),
+            _ => {}
+        }
         let yes = self.and(left.yes, right.yes)?;
         let no = if left.is_known() && right.is_known() { !yes } else { self.or(left.no, right.no)? };
         Ok(Truth { yes, no })
@@ -75,11 +80,28 @@ impl Arena {
 
     /// What `then` says of the packets of `set`, and `otherwise` of all others.
     pub fn within(&mut self, set: PacketSet, then: Truth, otherwise: Truth) -> Decided<Truth> {
+        match set {
+            _ if then == otherwise => return Ok(then),
+            Bdd::ALL => return Ok(then),
+            Bdd::NONE => return Ok(otherwise),
+            _ => {}
+        }
         let yes = self.ite(set, then.yes, otherwise.yes)?;
         let known = then.is_known() && otherwise.is_known();
         let no = if known { !yes } else { self.ite(set, then.no, otherwise.no)? };
         Ok(Truth { yes, no })
     }
+}
+
+/// Whether the bits, the most significant first, are those of `value` wherever `mask` has a 1.
+pub(super) fn masked(sets: &mut Arena, bits: &[Truth], value: u128, mask: u128) -> Decided<Truth> {
+    let mut holds = Truth::YES;
+    for (at, bit) in bits.iter().rev().enumerate() {
+        if mask >> at & 1 != 0 {
+            holds = sets.both(bit.negate(value >> at & 1 == 0), holds)?;
+        }
+    }
+    Ok(holds)
 }
 
 /// Whether the bits, the most significant first, equal the bytes.

@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
-use kvmnet_probes::facts::{IfName, Mac, Masked, NatKind, Test, XtAction, XtTarget, XtTest};
+use kvmnet_probes::facts::{IfIndex, IfName, Mac, Masked, NatKind, Test, XtAction, XtTarget, XtTest};
 
 use super::bdd::Decided;
 use super::field::{ARP, Field, IPV4, IPV6, address_value, ether_type};
+use super::nat::{Nat, bits_of, port_of};
 use super::rule::{Run, known};
-use super::truth::Truth;
-use crate::engine::eval::{End, decide};
+use super::truth::{Truth, masked};
+use super::verdict::{End, decide};
+use crate::engine::route::address_types;
 
 impl<'a> Run<'_, 'a> {
     /// A test that may be absent and may be inverted.
@@ -99,9 +101,16 @@ impl<'a> Run<'_, 'a> {
                 let ports = [Field::InputPort, Field::OutputPort]
                     .map(|field| self.headers.equal(self.sets, field, 0).map(|none| none.negate(true)));
                 let (from, to) = (ports[0]?, ports[1]?);
+                let bridged = self.sets.either(from, to)?;
+                // Of a bridged packet without the port that is asked for `in` holds and `out` fails,
+                // negated or not; of others what is negated holds (`physdev_mt`).
+                let came = self.given(input.as_ref(), |run, name| run.named(Field::InputPort, name))?;
+                let without = self.sets.both(bridged, from.negate(true))?;
+                let leaves = self.given(output.as_ref(), |run, name| run.named(Field::OutputPort, name))?;
+                let neither = self.sets.either(to, bridged.negate(true))?;
                 let parts = [
-                    self.given(input.as_ref(), |run, name| run.named(Field::InputPort, name))?,
-                    self.given(output.as_ref(), |run, name| run.named(Field::OutputPort, name))?,
+                    self.sets.either(came, without)?,
+                    if output.is_some() { self.sets.both(leaves, neither)? } else { Truth::YES },
                     is_in.map_or(Truth::YES, |is| from.negate(!is)),
                     is_out.map_or(Truth::YES, |is| to.negate(!is)),
                     is_bridged.map_or(Truth::YES, |is| to.negate(!is)),
@@ -140,12 +149,80 @@ impl<'a> Run<'_, 'a> {
             XtTest::Dscp { dscp } => self.given(Some(dscp), |run, dscp| {
                 run.headers.masked(run.sets, Field::TrafficClass, u128::from(*dscp) << 2, 0xfc)
             })?,
-            // Which addresses are local is told by routes.
-            XtTest::Addrtype { .. } | XtTest::Length { .. } | XtTest::Stateful | XtTest::Opaque { .. } => {
-                Truth::MAYBE
+            XtTest::Addrtype { source, destination, limit_in, limit_out } => {
+                let limit = match (limit_in, limit_out) {
+                    (true, _) => Some(Field::InputDevice),
+                    (false, true) => Some(Field::OutputDevice),
+                    (false, false) => None,
+                };
+                let parts = [
+                    self.given(source.as_ref(), |run, types| run.of_type(Field::Source, *types, limit))?,
+                    self.given(destination.as_ref(), |run, types| {
+                        run.of_type(Field::Destination, *types, limit)
+                    })?,
+                ];
+                self.all(&parts)?
             }
+            XtTest::Length { .. } | XtTest::Stateful | XtTest::Opaque { .. } => Truth::MAYBE,
             XtTest::EbIp { .. } | XtTest::EbIp6 { .. } => self.bridged_ip(asked)?,
             XtTest::EbArp { .. } => self.bridged_arp(asked)?,
+        })
+    }
+
+    /// Whether the address is of one of the types. In IPv6 every type that is named must hold, and a local
+    /// address is a unicast one, too (`match_type6`).
+    fn of_type(&mut self, field: Field, mask: u16, limit: Option<Field>) -> Decided<Truth> {
+        let device = match limit.map(|limit| self.headers.constant(limit)) {
+            None => None,
+            Some(Some(number)) => u32::try_from(number).ok().filter(|number| *number != 0).map(IfIndex),
+            Some(None) => return Ok(Truth::MAYBE),
+        };
+        let asked = |kinds: &[u8]| kinds.iter().any(|kind| mask >> kind & 1 != 0);
+        let mut any = Vec::new();
+        for (ether_type, ipv6) in [(IPV4, false), (IPV6, true)] {
+            let family = self.family(ether_type)?;
+            if family == Truth::NO {
+                continue;
+            }
+            let types = address_types(self.sets, self.scope.world, (&self.headers, field), ipv6, device)?;
+            let with = |wanted: bool, kinds: &[u8]| -> Vec<_> {
+                let of = types.iter().filter(|(kind, _)| kinds.contains(kind) == wanted);
+                of.map(|(_, packets)| *packets).collect()
+            };
+            let mut holds = Truth::YES;
+            if ipv6 {
+                let group = self.headers.prefix(self.sets, field, u128::from(0xff_u8) << 120, 8)?;
+                if asked(&[5]) {
+                    holds = self.sets.both(holds, group)?;
+                }
+                if asked(&[1]) {
+                    let unspecified = self.headers.equal(self.sets, field, 0)?;
+                    let neither = self.sets.either(group, unspecified)?.negate(true);
+                    holds = self.sets.both(holds, neither)?;
+                }
+            }
+            let named: Vec<u8> =
+                (0..16).filter(|kind| asked(&[*kind]) && (!ipv6 || matches!(kind, 2 | 4))).collect();
+            if !ipv6 || !named.is_empty() {
+                let is = Truth {
+                    yes: self.sets.any_of(&with(true, &named))?,
+                    no: self.sets.any_of(&with(false, &named))?,
+                };
+                holds = self.sets.both(holds, is)?;
+            }
+            any.push(self.sets.both(family, holds)?);
+        }
+        self.sets.any_truth(&any)
+    }
+
+    /// A field of the flow's tuple or of that of its answers.
+    fn in_tuple(&mut self, reply: bool, field: Field, test: Option<&Test<Masked>>) -> Decided<Truth> {
+        self.given(test, |run, wanted| {
+            let bits = run.tuple(field, reply.into())?;
+            let mask = address_value(wanted.mask);
+            let holds = masked(run.sets, &bits, address_value(wanted.address) & mask, mask)?;
+            let family = run.family(ether_type(wanted.address))?;
+            run.sets.both(family, holds)
         })
     }
 
@@ -168,8 +245,7 @@ impl<'a> Run<'_, 'a> {
     /// Whether the device has the name; one that ends in `+` is a prefix.
     fn named(&mut self, field: Field, wanted: &IfName) -> Decided<Truth> {
         let links = self.scope.world.snapshot.links.items();
-        let (named, others): (Vec<_>, Vec<_>) =
-            links.iter().partition(|link| crate::engine::xtables::prefix(wanted, &link.name));
+        let (named, others): (Vec<_>, Vec<_>) = links.iter().partition(|link| is_named(wanted, &link.name));
         let numbers = |links: Vec<&kvmnet_probes::facts::Link>| -> Vec<u128> {
             links.into_iter().map(|link| link.index.0.into()).collect()
         };
@@ -197,16 +273,18 @@ impl<'a> Run<'_, 'a> {
         let in_state = self.given(state.as_ref(), |run, mask| run.conntrack_state(*mask))?;
         let without = Truth::from(state.is_some());
         let without = self.sets.both(entry.negate(true), without)?;
-        // Addresses of the entry are not known.
-        let tuples = [original_source, original_destination, reply_source, reply_destination];
         let parts = [
             entry,
             self.given(status.as_ref(), |run, mask| run.any_bit(Field::CtStatus, (*mask).into()))?,
             self.given(protocol.as_ref(), |run, protocol| {
-                let bits = run.ct("protocol")?.bits;
+                let bits = run.ct("protocol", None)?.bits;
                 super::truth::equal(run.sets, &bits, &[*protocol])
             })?,
-            if tuples.iter().any(|test| test.is_some()) || *opaque { Truth::MAYBE } else { Truth::YES },
+            self.in_tuple(false, Field::Source, original_source.as_ref())?,
+            self.in_tuple(false, Field::Destination, original_destination.as_ref())?,
+            self.in_tuple(true, Field::Source, reply_source.as_ref())?,
+            self.in_tuple(true, Field::Destination, reply_destination.as_ref())?,
+            if *opaque { Truth::MAYBE } else { Truth::YES },
             match original_direction {
                 None => Truth::YES,
                 Some(original) => self.headers.equal(self.sets, Field::CtReply, 0)?.negate(!original),
@@ -327,8 +405,9 @@ impl<'a> Run<'_, 'a> {
             self.given(target.as_ref(), |run, masked| address(run, Field::Destination, masked))?,
             self.given(source_mac.as_ref(), |run, test| mac(run, Field::ArpSenderMac, test))?,
             self.given(target_mac.as_ref(), |run, test| mac(run, Field::ArpTargetMac, test))?,
-            // That two addresses are equal takes more nodes than there are.
-            if gratuitous.is_some() { Truth::MAYBE } else { Truth::YES },
+            self.given(gratuitous.as_ref(), |run, own| {
+                Ok(run.headers.same(run.sets, Field::Source, Field::Destination, 32)?.negate(!own))
+            })?,
         ];
         self.all(&parts)
     }
@@ -338,14 +417,14 @@ impl<'a> Run<'_, 'a> {
         match &target.action {
             XtAction::Reject { with } => self.end(Truth::YES, End::Reject(*with), None),
             XtAction::Masquerade { .. } => self.masquerade(),
-            XtAction::Snat { .. } => self.end(Truth::YES, End::Accept, Some(NatKind::Source)),
-            XtAction::Dnat { .. } => self.end(Truth::YES, End::Accept, Some(NatKind::Destination)),
-            XtAction::Redirect { .. } => self.redirect(),
+            XtAction::Snat { addresses, ports } => self.nat(NatKind::Source, *addresses, *ports),
+            XtAction::Dnat { addresses, ports } => self.nat(NatKind::Destination, *addresses, *ports),
+            XtAction::Redirect { ports } => self.redirect(ports.map(port_of)),
             XtAction::Netmap { .. } => {
                 use kvmnet_probes::facts::Hook::{Input, Postrouting};
                 let source = matches!(self.scope.hook, Postrouting | Input);
                 let kind = if source { NatKind::Source } else { NatKind::Destination };
-                self.end(Truth::YES, End::Accept, Some(kind))
+                self.end(Truth::YES, End::Accept, Some(Nat::somewhere(kind)))
             }
             XtAction::SetMark { mark, mask } => {
                 let bits = self.mixed(Field::Mark, !mask, &constant(*mark))?;
@@ -387,6 +466,17 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
+    fn nat(
+        &mut self,
+        kind: NatKind,
+        addresses: Option<(IpAddr, IpAddr)>,
+        ports: Option<(u16, u16)>,
+    ) -> Decided<()> {
+        let somewhere = || vec![Truth::MAYBE; 128];
+        let address = addresses.map(|(first, last)| if first == last { bits_of(first) } else { somewhere() });
+        self.end(Truth::YES, End::Accept, Some(Nat { kind, address, port: ports.map(port_of) }))
+    }
+
     /// `(field & mask) ^ other`.
     fn mixed(&mut self, field: Field, mask: u32, other: &[Truth]) -> Decided<Vec<Truth>> {
         let bits = self.headers.bits(self.sets, field)?;
@@ -398,6 +488,14 @@ impl<'a> Run<'_, 'a> {
             mixed.push(self.sets.either(one, two)?);
         }
         Ok(mixed)
+    }
+}
+
+/// A name that ends in `+` is a prefix.
+fn is_named(wanted: &IfName, name: &IfName) -> bool {
+    match wanted.as_str().strip_suffix('+') {
+        Some(prefix) => name.as_str().starts_with(prefix),
+        None => wanted == name,
     }
 }
 

@@ -432,7 +432,7 @@ fn what_is_not_understood_is_unknown_unless_it_comes_to_the_same() {
             Policy::Accept,
             |chain| chain.rule([limit(), verdict(Verdict::Return)]).rule([drop()]),
             Unknown,
-            &["handle 2"],
+            &["handle 1", "handle 2"],
         ),
         (
             "a drop, then opaque",
