@@ -141,7 +141,10 @@ impl<'a> Run<'_, 'a> {
             }
             Expr::Exthdr { destination, kind, present_only, .. } => {
                 let loaded = self.extension(kind, *present_only)?;
-                return self.load(*destination, &loaded, || kind.clone());
+                return self.load(*destination, &loaded, || match kind.as_str() {
+                    "ipv6" => "an IPv6 extension header".to_owned(),
+                    _ => kind.clone(),
+                });
             }
             Expr::Fib { destination, result, flags } => {
                 let loaded = self.fib(result, *flags)?;
@@ -161,7 +164,14 @@ impl<'a> Run<'_, 'a> {
                 return self.rewrite(*source, *base, *offset, *length);
             }
             Expr::Notrack => return self.untrack(),
-            Expr::Counter | Expr::Log | Expr::Last | Expr::ExthdrSet { .. } => {}
+            Expr::ExthdrSet { .. } => {
+                // Without a TCP header the rule ends (`nft_exthdr_tcp_set_eval`).
+                let tcp = self.headers.equal(self.sets, Field::Protocol, 6)?;
+                let transport = self.transport()?;
+                let there = self.sets.both(tcp, transport)?;
+                return self.test(there, String::new);
+            }
+            Expr::Counter | Expr::Log | Expr::Last => {}
             Expr::Reject(with) => return self.end(Truth::YES, End::Reject(*with), None),
             Expr::Nat { .. } => return self.translate(expr),
             Expr::Masquerade { .. } => return self.masquerade(),
@@ -356,7 +366,9 @@ impl<'a> Run<'_, 'a> {
                 self.write(Field::Mark, &bits)
             }
             "pkttype" => self.write(Field::PacketType, &[Truth::MAYBE; 3]),
-            _ => Ok(()),
+            "priority" | "nftrace" | "secmark" => Ok(()),
+            // `broute` takes a frame out of the bridge.
+            _ => self.anything(Truth::YES, self.said()()),
         }
     }
 
@@ -369,7 +381,8 @@ impl<'a> Run<'_, 'a> {
                 self.write_where(entry, Field::CtMark, &bits)
             }
             "zone" => self.forget_connection(),
-            _ => Ok(()),
+            "label" | "event" | "secmark" => Ok(()),
+            _ => self.anything(Truth::YES, self.said()()),
         }
     }
 
@@ -399,13 +412,25 @@ impl<'a> Run<'_, 'a> {
         self.headers.write(self.sets, field, (surely, perhaps), bits)
     }
 
-    /// Writes into the packet: checksums and the like change no fate.
+    /// Writes into the packet, where it has that header: checksums and the like change no fate.
     fn rewrite(&mut self, source: Register, base: PayloadBase, offset: u32, length: u32) -> Decided<()> {
         let bits = self.registers.read(source, length as usize);
         let (from, to) = (offset as usize, offset as usize + bits.len() / 8);
         match (base, self.scope.family) {
-            (PayloadBase::Inner | PayloadBase::Tunnel, _) => Ok(()),
-            (PayloadBase::Transport, _) if from >= 4 => Ok(()),
+            (PayloadBase::Inner | PayloadBase::Tunnel, _) => {
+                let there = self.transport()?.doubted();
+                self.test(there, self.said())
+            }
+            (PayloadBase::Transport, _) => {
+                let there = self.transport()?;
+                self.test(there, String::new)?;
+                match 13_usize.checked_sub(from).map(|at| bits.get(at * 8..at * 8 + 8)) {
+                    _ if from < 4 => self.anything(Truth::YES, self.said()()),
+                    // Where others have something else nothing asks for flags.
+                    Some(Some(flags)) => self.write(Field::TcpFlags, flags),
+                    Some(None) | None => Ok(()),
+                }
+            }
             (PayloadBase::Network, Family::Ip) if (from, to) == (12, 16) => {
                 self.write(Field::Source, &bits_of(&bits))
             }
@@ -418,39 +443,33 @@ impl<'a> Run<'_, 'a> {
             }
             (PayloadBase::Network, Family::Ip) if to <= 12 => self.rewrite_first_octets(from, &bits),
             (PayloadBase::Network, Family::Ip6) if to <= 8 => self.rewrite_first_octets(from, &bits),
-            (PayloadBase::Transport, _) => self.anything(Truth::YES, "a rewritten port".to_owned()),
-            (PayloadBase::Link, _) => self.anything(Truth::YES, "a rewritten link-layer header".to_owned()),
-            (PayloadBase::Network, _) => self.anything(Truth::YES, "a rewritten address".to_owned()),
+            (PayloadBase::Link | PayloadBase::Network, _) => self.anything(Truth::YES, self.said()()),
         }
     }
 
-    /// Writes before the addresses: where the hop limit runs out the packet ends.
+    /// Writes before the addresses. nft writes whole words, so that most of what it writes is as it was.
     fn rewrite_first_octets(&mut self, from: usize, bits: &[Truth]) -> Decided<()> {
-        let octets: &[(usize, Field, usize)] = if self.scope.family == Family::Ip6 {
-            &[(6, Field::Protocol, 0), (7, Field::Ttl, 0)]
+        let before = self.payload(PayloadBase::Network, 0, 12)?.bits;
+        let mut after = before.clone();
+        after[from * 8..from * 8 + bits.len()].copy_from_slice(bits);
+        let changes = |span: std::ops::Range<usize>| before[span.clone()] != after[span];
+        // Version and length, or where the protocol and the fragment stand, which the hook has read already.
+        let (others, class, limit) = if self.scope.family == Family::Ip6 {
+            (changes(0..4) || changes(48..56), 4..12, 56..64)
         } else {
-            &[
-                (1, Field::TrafficClass, 0),
-                (6, Field::Fragment, 0),
-                (7, Field::Fragment, 1),
-                (8, Field::Ttl, 0),
-                (9, Field::Protocol, 0),
-            ]
+            (changes(0..8) || changes(48..64) || changes(72..80), 8..16, 64..72)
         };
-        if self.scope.family == Family::Ip6 && from < 2 {
-            self.write(Field::TrafficClass, &[Truth::MAYBE; 8])?;
+        if others {
+            return self.anything(Truth::YES, self.said()());
         }
-        for (octet, field, at) in octets {
-            let written = octet.checked_sub(from).and_then(|at| bits.get(at * 8..at * 8 + 8));
-            let Some(written) = written else { continue };
-            let mut whole = self.headers.bits(self.sets, *field)?;
-            whole[at * 8..at * 8 + 8].copy_from_slice(written);
-            self.write(*field, &whole)?;
-            if *field == Field::Ttl {
-                let long = at_least(self.sets, written, &[2])?;
-                let short = Truth { yes: !long.yes, no: long.yes };
-                self.anything(short, "a rewritten hop limit".to_owned())?;
-            }
+        if changes(class.clone()) {
+            self.write(Field::TrafficClass, &after[class])?;
+        }
+        if changes(limit.clone()) {
+            self.write(Field::Ttl, &after[limit.clone()])?;
+            // Where it runs out the packet ends.
+            let long = at_least(self.sets, &after[limit], &[2])?;
+            self.anything(long.negate(true), self.said()())?;
         }
         Ok(())
     }

@@ -116,6 +116,52 @@ fn a_mark_is_read_where_it_was_written() {
     );
 }
 
+/// Writes the octets into the packet.
+fn rewrite(base: PayloadBase, offset: u32, octets: &[u8]) -> Vec<Expr> {
+    let data = Data::Value(Bytes(octets.to_vec()));
+    let length = u32::try_from(octets.len()).unwrap();
+    vec![
+        Expr::Immediate { destination: Register(1), data },
+        Expr::PayloadSet { source: Register(1), base, offset, length },
+    ]
+}
+
+#[test]
+fn what_is_written_into_a_header_needs_one_and_is_read_again() {
+    let flags = |flags: u8| payload(PayloadBase::Transport, 13, &[flags]);
+    let set = rewrite(PayloadBase::Transport, 13, &[2]);
+    check(
+        &[vec![tcp(), saddr(&[10]), set], vec![tcp(), flags(2), drop()]],
+        "meta protocol ip ip frag-off & 0x1fff == 0x0 tcp flags 0x2 or \
+         meta l4proto tcp ip saddr 10.0.0.0/8 ip frag-off & 0x1fff == 0x0",
+    );
+    let checksum = rewrite(PayloadBase::Transport, 16, &[0, 0]);
+    let option = Expr::ExthdrSet { source: None, kind: "tcp option".to_owned(), header: 5, offset: 0, length: 0 };
+    for written in [checksum, vec![option]] {
+        check(
+            &[vec![tcp(), written, drop()]],
+            "meta protocol ip meta l4proto tcp ip frag-off & 0x1fff == 0x0",
+        );
+    }
+}
+
+#[test]
+fn a_header_that_the_hook_has_read_already_is_not_written_for_it() {
+    for (at, octet) in [(0, 0x46), (6, 0), (9, 17)] {
+        let (stopped, either, whys) =
+            stops(&[vec![saddr(&[10]), rewrite(PayloadBase::Network, at, &[octet])]], Vec::new());
+        assert_eq!((stopped.as_str(), either.as_str()), ("no packet", "ip saddr 10.0.0.0/8"), "{whys:?}");
+    }
+    check(&[vec![rewrite(PayloadBase::Network, 1, &[0x20])], vec![meta("mark", &[0; 4]), drop()]], "meta protocol ip meta mark 0x0");
+}
+
+#[test]
+fn a_key_that_is_written_and_not_followed_may_do_anything() {
+    let broute = Expr::MetaSet { source: Register(1), key: "broute".to_owned() };
+    let (_, either, whys) = stops(&[vec![saddr(&[10]), vec![broute]]], Vec::new());
+    assert_eq!((either.as_str(), whys.len()), ("ip saddr 10.0.0.0/8", 1), "{whys:?}");
+}
+
 #[test]
 fn a_chain_that_loops_is_given_up_and_said() {
     let chain = base("c", "filter", Hook::Forward, 0, Policy::Drop).rule([jump("c")]);
