@@ -20,7 +20,7 @@ pub(super) fn run_base<'a>(
     let passage = walk.host.run(scope, (chain, base), (packets, perhaps), headers)?;
     for (at, met) in passage.met.iter().enumerate() {
         let why = passage.met[..at].iter().rev().find_map(|earlier| match &earlier.what {
-            Event::Doubt(why) if earlier.place == met.place => Some(why.as_str()),
+            Event::Doubt(why) | Event::Anything(why) if earlier.place == met.place => Some(why.as_str()),
             _ => None,
         });
         for (packets, decision) in decided(walk, &passage, met)? {
@@ -30,7 +30,7 @@ pub(super) fn run_base<'a>(
                 continue;
             }
             let note = match (&met.what, decision) {
-                (Event::Doubt(why), _) => format!(" → undecided: {why}"),
+                (Event::Doubt(why) | Event::Anything(why), _) => format!(" → undecided: {why}"),
                 // It stops them if nothing before does otherwise.
                 (_, Decision::Unknown) if met.plainly == met.packets => String::new(),
                 (_, Decision::Unknown) => {
@@ -45,6 +45,11 @@ pub(super) fn run_base<'a>(
             let (site, text) = site(scope, base, met.place, chain);
             walk.step_of(packets, place(scope.family, scope.hook), site, decision, text + &note);
         }
+    }
+    // What is not understood can write into packets, so that later drops prove nothing.
+    for met in passage.met.iter().filter(|met| matches!(met.what, Event::Anything(_))) {
+        let open = walk.sets().and(met.packets, passage.either)?;
+        walk.divert(open)?;
     }
     Ok(passage)
 }
@@ -67,7 +72,9 @@ fn decided(
             let either = sets.and(met.packets, passage.either)?;
             vec![(stopped, decision), (either, Decision::Unknown)]
         }
-        Event::Doubt(_) => vec![(sets.and(met.packets, passage.either)?, Decision::Unknown)],
+        Event::Doubt(_) | Event::Anything(_) => {
+            vec![(sets.and(met.packets, passage.either)?, Decision::Unknown)]
+        }
     }
     .into_iter()
     .filter(|(packets, _)| *packets != Bdd::NONE)

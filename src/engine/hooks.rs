@@ -138,7 +138,7 @@ fn run_one<'a>(
         Event::Translate(nat) => {
             Some((Translated { surely: met.surely, perhaps: met.packets, address: None }, nat))
         }
-        Event::Accept | Event::Stop(_) | Event::Doubt(_) => None,
+        Event::Accept | Event::Stop(_) | Event::Doubt(_) | Event::Anything(_) => None,
     });
     Ok(translations.collect())
 }

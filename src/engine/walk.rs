@@ -14,6 +14,8 @@ use crate::model::Topology;
 pub(super) struct Taken {
     pub(super) step: Step,
     pub(super) packets: PacketSet,
+    /// Of these it is not sure, as something before may have changed them or taken them elsewhere.
+    diverted: PacketSet,
 }
 
 /// One walk along the path, there and back.
@@ -35,8 +37,8 @@ pub(super) struct Walk<'w, 'a> {
     /// The greatest number of equal ways met.
     pub(super) ways: usize,
     pub(super) leaves_as: Option<IpAddr>,
-    /// A program before may have taken the packets past everything that follows.
-    diverted: bool,
+    /// Packets that something before may have changed or taken past everything that follows.
+    diverted: PacketSet,
 }
 
 impl<'w, 'a> Walk<'w, 'a> {
@@ -58,7 +60,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             pick,
             ways: 1,
             leaves_as: None,
-            diverted: false,
+            diverted: Bdd::NONE,
         }
     }
 
@@ -89,11 +91,6 @@ impl<'w, 'a> Walk<'w, 'a> {
         if packets == Bdd::NONE {
             return;
         }
-        let decision = match step.decision {
-            Decision::Drop | Decision::Reject if self.diverted => Decision::Unknown,
-            decision => decision,
-        };
-        let step = Step { reply: self.reply, decision, ..step };
         // What stops the packets there and back is named once.
         let again = |earlier: &Taken| {
             let stops = !matches!(step.decision, Decision::Pass | Decision::Rewrite);
@@ -101,7 +98,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             (earlier.step == step || stops && same) && earlier.packets == packets
         };
         if !self.taken.iter().any(again) {
-            self.taken.push(Taken { step, packets });
+            self.taken.push(Taken { step, packets, diverted: self.diverted });
         }
     }
 
@@ -126,7 +123,13 @@ impl<'w, 'a> Walk<'w, 'a> {
     /// A program may take the packets past all that follows, so that a later drop proves nothing.
     pub(super) fn program(&mut self, place: &str, what: impl Into<String>) {
         self.opaque(place, what);
-        self.diverted = true;
+        self.diverted = self.asked;
+    }
+
+    /// What stops these packets later proves nothing.
+    pub(super) fn divert(&mut self, packets: PacketSet) -> Decided<()> {
+        self.diverted = self.host.sets.or(self.diverted, packets)?;
+        Ok(())
     }
 
     /// The packets for which something surely holds, and those for which it may.
@@ -147,14 +150,20 @@ impl<'w, 'a> Walk<'w, 'a> {
 
     /// Packets that surely do not come through, and those that may not.
     pub(super) fn stopped(&mut self) -> Decided<(PacketSet, PacketSet)> {
-        let with = |wanted: &[Decision]| -> Vec<PacketSet> {
-            let taken = self.taken.iter().filter(|taken| wanted.contains(&taken.step.decision));
-            taken.map(|taken| taken.packets).collect()
-        };
-        let (stopped, open) = (with(&[Decision::Drop, Decision::Reject]), with(&[Decision::Unknown]));
-        let stopped = self.host.sets.any_of(&stopped)?;
-        let open = self.host.sets.any_of(&open)?;
-        Ok((stopped, self.host.sets.minus(open, stopped)?))
+        let sets = &mut self.host.sets;
+        let (mut stopped, mut open) = (Bdd::NONE, Bdd::NONE);
+        for taken in &self.taken {
+            match taken.step.decision {
+                Decision::Pass | Decision::Rewrite => {}
+                Decision::Unknown => open = sets.or(open, taken.packets)?,
+                Decision::Drop | Decision::Reject => {
+                    let surely = sets.minus(taken.packets, taken.diverted)?;
+                    stopped = sets.or(stopped, surely)?;
+                    open = sets.or(open, taken.packets)?;
+                }
+            }
+        }
+        Ok((stopped, sets.minus(open, stopped)?))
     }
 
     /// The fate that the steps amount to, for a packet of which all that matters is known.
@@ -170,7 +179,7 @@ impl<'w, 'a> Walk<'w, 'a> {
         // What stops only some depends on what is not known of the packet.
         let asked = self.asked;
         let step = |taken: Taken| match taken.step.decision {
-            Decision::Drop | Decision::Reject if taken.packets != asked => {
+            Decision::Drop | Decision::Reject if taken.packets != asked || taken.diverted != Bdd::NONE => {
                 Step { decision: Decision::Unknown, ..taken.step }
             }
             _ => taken.step,

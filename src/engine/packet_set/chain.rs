@@ -41,8 +41,10 @@ pub enum Event {
     Stop(Option<RejectWith>),
     /// Translates them.
     Translate(Nat),
-    /// It is not known what it does, and why.
+    /// It is not known whether it matches, and why.
     Doubt(String),
+    /// It may do anything with them, and why.
+    Anything(String),
 }
 
 /// What packets meet.
@@ -83,7 +85,7 @@ impl<'a> Passage<'a> {
     /// For which packets it is not known what is done with them, and why.
     pub fn doubts(&self) -> impl Iterator<Item = (PacketSet, &str)> {
         self.met.iter().filter_map(|met| match &met.what {
-            Event::Doubt(why) => Some((met.packets, why.as_str())),
+            Event::Doubt(why) | Event::Anything(why) => Some((met.packets, why.as_str())),
             _ => None,
         })
     }
@@ -161,7 +163,7 @@ impl<'a> HostSets<'a> {
 
 fn undecided<'a>(packets: PacketSet, why: String) -> Passage<'a> {
     let (surely, plainly) = (Bdd::NONE, Bdd::NONE);
-    let met = Met { packets, surely, plainly, place: None, what: Event::Doubt(why) };
+    let met = Met { packets, surely, plainly, place: None, what: Event::Anything(why) };
     Passage { passes: Bdd::NONE, stopped: Bdd::NONE, either: packets, met: vec![met] }
 }
 
@@ -243,7 +245,9 @@ impl<'a> Walk<'_, 'a> {
                     // Whatever it does, it goes on with the next rule.
                     self.forked = self.host.sets.or(self.forked, packets)?;
                 } else {
-                    self.doubt(packets, place, why)?;
+                    let anything = outcome.branches.iter().any(|branch| branch.end == End::Anything);
+                    let what = if anything { Event::Anything(why) } else { Event::Doubt(why) };
+                    self.doubt(packets, place, what)?;
                 }
             }
             let mut stays = here;
@@ -354,9 +358,8 @@ impl<'a> Walk<'_, 'a> {
         through
     }
 
-    fn doubt(&mut self, packets: PacketSet, place: Place<'a>, why: String) -> Decided<()> {
+    fn doubt(&mut self, packets: PacketSet, place: Place<'a>, what: Event) -> Decided<()> {
         if packets != Bdd::NONE {
-            let what = Event::Doubt(why);
             let (surely, plainly) = (Bdd::NONE, Bdd::NONE);
             self.met.push(Met { packets, surely, plainly, place: Some(place), what });
             self.forked = self.host.sets.or(self.forked, packets)?;
@@ -365,7 +368,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn anything(&mut self, packets: PacketSet, place: Place<'a>, why: String) -> Decided<()> {
-        self.doubt(packets, place, why)?;
+        self.doubt(packets, place, Event::Anything(why))?;
         self.may_do_anything(packets)
     }
 

@@ -136,7 +136,8 @@ fn what_is_written_into_a_header_needs_one_and_is_read_again() {
          meta l4proto tcp ip saddr 10.0.0.0/8 ip frag-off & 0x1fff == 0x0",
     );
     let checksum = rewrite(PayloadBase::Transport, 16, &[0, 0]);
-    let option = Expr::ExthdrSet { source: None, kind: "tcp option".to_owned(), header: 5, offset: 0, length: 0 };
+    let option =
+        Expr::ExthdrSet { source: None, kind: "tcp option".to_owned(), header: 5, offset: 0, length: 0 };
     for written in [checksum, vec![option]] {
         check(
             &[vec![tcp(), written, drop()]],
@@ -152,7 +153,10 @@ fn a_header_that_the_hook_has_read_already_is_not_written_for_it() {
             stops(&[vec![saddr(&[10]), rewrite(PayloadBase::Network, at, &[octet])]], Vec::new());
         assert_eq!((stopped.as_str(), either.as_str()), ("no packet", "ip saddr 10.0.0.0/8"), "{whys:?}");
     }
-    check(&[vec![rewrite(PayloadBase::Network, 1, &[0x20])], vec![meta("mark", &[0; 4]), drop()]], "meta protocol ip meta mark 0x0");
+    check(
+        &[vec![rewrite(PayloadBase::Network, 1, &[0x20])], vec![meta("mark", &[0; 4]), drop()]],
+        "meta protocol ip meta mark 0x0",
+    );
 }
 
 #[test]
