@@ -152,6 +152,16 @@ pub enum Predicted {
     Unknown,
 }
 
+/// Of which packets the facts say something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// Of the one that stands for the claim.
+    OnePacket,
+    /// Of every packet that one end can send to the other.
+    AllPackets,
+}
+
 /// What the wire showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -189,6 +199,8 @@ pub struct Cell {
     pub expected: Expected,
     /// What the facts say.
     pub predicted: Predicted,
+    /// Of which packets the facts say so.
+    pub proof: Proof,
     /// What the wire showed.
     pub observed: Observed,
     /// What follows.
@@ -270,6 +282,8 @@ pub struct Summary {
     pub gaps: usize,
     /// Cells of which nothing can be said.
     pub unknown: usize,
+    /// Denials that hold for every packet.
+    pub proved: usize,
     /// The whole: the exit code in a word.
     pub verdict: Verdict,
 }

@@ -75,6 +75,9 @@ fn summary(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<
         Verdict::Incomplete => (Paint::Yellow, " (incomplete)"),
     };
     let mut line = format!("{}, {} unknown, {} ok", count(summary.gaps, "gap"), summary.unknown, summary.ok);
+    if summary.proved > 0 {
+        let _ = write!(line, " ({} closed to every packet)", summary.proved);
+    }
     for (severity, noun) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
         if found(severity) > 0 {
             let _ = write!(line, " · {}", count(found(severity), noun));

@@ -108,8 +108,8 @@ impl Request {
             let answers = self.send("asking the VMs for their addresses", &questions).await;
             verify::learn(&mut topology, &questions, &answers);
         }
-        let claims = claims(&topology, &self.scope);
-        let fates = verify::predict(snapshot, &topology, &claims);
+        let mut claims = claims(&topology, &self.scope);
+        let fates = verify::prove(snapshot, &topology, &mut claims);
         let plan = match self.untried {
             Some(reason) => Plan::untried(&claims, reason),
             None => verify::plan(snapshot, &topology, &claims),

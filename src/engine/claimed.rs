@@ -16,7 +16,7 @@ use crate::model::{Attachment, Claim, NetworkZone, Topology, Traffic, Zone};
 const SOURCE_PORT: u16 = 49152;
 
 /// An end of a packet's way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum End {
     /// A NIC.
     Nic(usize),

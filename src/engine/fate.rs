@@ -181,6 +181,19 @@ pub struct Fate {
     pub steps: Vec<Step>,
     /// The source address with which it leaves the host, if it leaves.
     pub leaves_as: Option<IpAddr>,
+    /// Of which packets this is proved.
+    pub proof: Proof,
+}
+
+/// Of which packets a fate is proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// Of the one that stands for the claim.
+    One,
+    /// Of all: whatever is sent does not arrive.
+    All,
+    /// These pass, as a rule would match them; the one that stands for the claim is one of them.
+    Passing(String),
 }
 
 impl Fate {

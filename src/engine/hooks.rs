@@ -64,7 +64,8 @@ pub(super) fn pass<'a>(
     };
     if tracks {
         until(walk, packets, Some(CONNTRACK))?;
-        packets.track(walk.sets())?;
+        let one = walk.one;
+        packets.track(walk.sets(), one)?;
     }
     if let Some(priority) = nat_priority.filter(|_| matches!(family, Family::Ip | Family::Ip6)) {
         until(walk, packets, Some(priority))?;

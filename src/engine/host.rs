@@ -1,5 +1,7 @@
 //! Packets in the host's IP stack: received, routed, sent.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use kvmnet_probes::facts::{Family, Hook, IfIndex, RouteKind, RuleAction};
 
@@ -68,15 +70,58 @@ pub(super) fn route(
         hooks::pass(walk, packets, packets.family, Hook::Input)?;
         return Ok(None);
     };
-    is_forwarding(walk, packets.is_ipv6(), name);
+    packets.output = Some(walk.world.device(out));
+    forward(walk, packets, name)?;
+    Ok(Some(out))
+}
+
+fn forward(walk: &mut Walk<'_, '_>, packets: &mut Packets, input: &str) -> Decided<()> {
+    is_forwarding(walk, packets.is_ipv6(), input);
     match packets.headers.constant(Field::Ttl) {
         Some(ttl) => packets.headers.set(Field::Ttl, ttl.saturating_sub(1)),
         None => packets.headers.forget(Field::Ttl),
     }
-    packets.output = Some(walk.world.device(out));
     hooks::pass(walk, packets, packets.family, Hook::Forward)?;
-    hooks::pass(walk, packets, packets.family, Hook::Postrouting)?;
-    Ok(Some(out))
+    hooks::pass(walk, packets, packets.family, Hook::Postrouting)
+}
+
+/// All packets that the host has received are routed, each its own way: [`Field::OutputDevice`] says which
+/// way it takes, and one that may take several is there once for each. Gives the ways.
+pub(super) fn route_everywhere(
+    walk: &mut Walk<'_, '_>,
+    packets: &mut Packets,
+) -> Decided<Vec<(IfIndex, PacketSet)>> {
+    let Some(input) = packets.input.clone().filter(|_| !packets.is_arp()) else { return Ok(Vec::new()) };
+    let name = input.name.as_str();
+    let mut ways: BTreeMap<IfIndex, PacketSet> = BTreeMap::new();
+    for (answer, some) in ask(walk, packets)? {
+        match &answer {
+            Answer::Route(route, hops) if route.kind == RouteKind::Unicast && !hops.is_empty() => {
+                for hop in hops {
+                    let Some(device) = hop.device else {
+                        walk.opaque_to(some, "route", route_text(walk.world, route));
+                        continue;
+                    };
+                    let way = ways.entry(device).or_insert(Bdd::NONE);
+                    *way = walk.sets().or(*way, some)?;
+                }
+            }
+            answer => stopped(walk, some, answer),
+        }
+    }
+    are_martian(walk, packets, name, true)?;
+    source_is_valid(walk, packets, name, None)?;
+    let mut leaving = Vec::new();
+    for (device, some) in &mut ways {
+        let sets = walk.sets();
+        let by = sets.equal(Field::OutputDevice, device.0.into())?;
+        *some = sets.and(*some, by)?;
+        leaving.push(*some);
+    }
+    walk.asked = walk.sets().any_of(&leaving)?;
+    packets.by_route = true;
+    forward(walk, packets, name)?;
+    Ok(ways.into_iter().collect())
 }
 
 /// The host itself sends the packets. `bound`: by this device, whatever the routes say.
@@ -283,6 +328,7 @@ fn are_martian(walk: &mut Walk<'_, '_>, packets: &Packets, device: &str, forward
         let value = |device| sysctls.per_device(false, device, "route_localnet").unwrap_or(0);
         value("all").max(value(device)) != 0
     });
+    let multicast = walk.world.sysctls().and_then(|all| all.per_device(false, "all", "mc_forwarding"));
     let martian: &[(Field, &str, bool)] = if packets.is_ipv6() {
         &[
             (Field::Source, "ff00::/8", true),
@@ -290,6 +336,8 @@ fn are_martian(walk: &mut Walk<'_, '_>, packets: &Packets, device: &str, forward
             (Field::Destination, "::1/128", true),
             (Field::Source, "fe80::/10", forwarded),
             (Field::Source, "::/128", forwarded),
+            // They stay on the link that they came by.
+            (Field::Destination, "fe80::/10", forwarded),
         ]
     } else {
         &[
@@ -299,6 +347,8 @@ fn are_martian(walk: &mut Walk<'_, '_>, packets: &Packets, device: &str, forward
             (Field::Source, "127.0.0.0/8", localnet == Some(false)),
             (Field::Destination, "0.0.0.0/8", true),
             (Field::Destination, "127.0.0.0/8", localnet == Some(false)),
+            // A router of multicast, which says so there, may forward it.
+            (Field::Destination, "224.0.0.0/4", forwarded && multicast == Some(0)),
         ]
     };
     for (field, net, _) in martian.iter().filter(|(.., dropped)| *dropped) {

@@ -60,6 +60,11 @@ pub(super) struct Connection {
     pub(super) destination_nat: Translated,
 }
 
+/// Values of [`Field::CtState`].
+const ESTABLISHED: [Truth; 3] = [Truth::NO, Truth::NO, Truth::YES];
+const NEW: [Truth; 3] = [Truth::NO, Truth::YES, Truth::YES];
+const UNTRACKED: [Truth; 3] = [Truth::YES, Truth::NO, Truth::NO];
+
 /// `PACKET_*` and the like of a frame are told by its destination MAC.
 const GROUP: u128 = 1 << 40;
 
@@ -86,6 +91,8 @@ pub(super) struct Packets {
     pub(super) rerouted: bool,
     pub(super) input: Option<Device>,
     pub(super) output: Option<Device>,
+    /// Each leaves by the device that [`Field::OutputDevice`] says.
+    pub(super) by_route: bool,
     /// The bridge ports of bridged packets that pass the IP hooks.
     pub(super) port_in: Option<Device>,
     pub(super) port_out: Option<Device>,
@@ -128,6 +135,7 @@ impl Packets {
             rerouted: false,
             input: None,
             output: None,
+            by_route: false,
             port_in: None,
             port_out: None,
             next_hop: None,
@@ -224,8 +232,9 @@ impl Packets {
         Ok(Self { reply: true, connection, ..reply })
     }
 
-    /// Passes conntrack's own hook.
-    pub(super) fn track(&mut self, sets: &mut Arena) -> Decided<()> {
+    /// Passes conntrack's own hook. Of `one` packet that begins a flow it is known that it does; of many
+    /// some are invalid, and [`Field::CtState`] tells them apart.
+    pub(super) fn track(&mut self, sets: &mut Arena, one: bool) -> Decided<()> {
         if self.is_arp() {
             return Ok(());
         }
@@ -234,23 +243,26 @@ impl Packets {
             self.headers.set_tuples(Tuples { reply: original.turned(), original });
         }
         let unseen = self.headers.equal(sets, Field::CtState, 0)?;
-        let write = |packets: &mut Self, sets: &mut Arena, holds: Truth, state: u8| {
+        let write = |packets: &mut Self, sets: &mut Arena, holds: Truth, bits: &[Truth]| {
             let surely = sets.both(unseen, holds)?;
-            let bits = [state & 4 != 0, state & 2 != 0, state & 1 != 0].map(Truth::from);
-            packets.headers.write(sets, Field::CtState, (surely.yes, !surely.no), &bits)
+            packets.headers.write(sets, Field::CtState, (surely.yes, !surely.no), bits)
         };
-        let found = if self.reply { 1 } else { 3 };
+        let found = match (self.reply, one) {
+            (true, _) => ESTABLISHED.to_vec(),
+            (false, true) => NEW.to_vec(),
+            (false, false) => Headers::default().bits(sets, Field::CtState)?,
+        };
         // Neighbour and router discovery is never tracked.
         let discovery = self.is_discovery(sets)?;
         let udp = self.headers.equal(sets, Field::Protocol, 17)?;
         let lost = self.connection.lost;
         let tracked = sets.either(discovery, lost)?.negate(true);
-        write(self, sets, tracked, found)?;
-        write(self, sets, discovery, 4)?;
+        write(self, sets, tracked, &found)?;
+        write(self, sets, discovery, &UNTRACKED)?;
         // UDP makes an entry of its own; what else answers nothing is invalid.
         let own = sets.both(lost, udp)?;
         let own = Truth { yes: Bdd::NONE, no: own.no };
-        write(self, sets, own, found)
+        write(self, sets, own, &found)
     }
 
     pub(super) fn is_arp(&self) -> bool {
@@ -326,9 +338,14 @@ impl Packets {
 
     /// Writes what the kernel keeps beside packets to where rules ask for it.
     pub(super) fn tell_place(&mut self, sets: &mut Arena) -> Decided<()> {
+        if self.by_route {
+            self.headers.restore(Field::OutputDevice);
+        } else {
+            let output = self.output.as_ref().map_or(0, |device| device.index.0.into());
+            self.headers.set(Field::OutputDevice, output);
+        }
         for (field, device) in [
             (Field::InputDevice, &self.input),
-            (Field::OutputDevice, &self.output),
             (Field::InputPort, &self.port_in),
             (Field::OutputPort, &self.port_out),
         ] {

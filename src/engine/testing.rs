@@ -158,7 +158,8 @@ impl Host {
         known(&mut self.snapshot.fdb).push(entry);
     }
 
-    pub(super) fn fate(&self, from: Zone, to: Zone, traffic: Traffic) -> crate::engine::Fate {
+    #[expect(clippy::unused_self, reason = "the addresses are those of this host")]
+    pub(super) fn claim(&self, from: Zone, to: Zone, traffic: Traffic) -> Claim {
         let address = |zone| match zone {
             Zone::Nic(0) => Some(ip("192.168.122.102")),
             Zone::Nic(1) => Some(ip("192.168.122.103")),
@@ -166,7 +167,7 @@ impl Host {
             Zone::Internet | Zone::Outside => Some(ip("198.51.100.10")),
             Zone::Nic(_) | Zone::Gateway(_) | Zone::Host => None,
         };
-        let claim = Claim {
+        Claim {
             from,
             to,
             source: address(from),
@@ -174,7 +175,11 @@ impl Host {
             ipv6: false,
             traffic,
             expected: Expected::Allow,
-        };
+        }
+    }
+
+    pub(super) fn fate(&self, from: Zone, to: Zone, traffic: Traffic) -> crate::engine::Fate {
+        let claim = self.claim(from, to, traffic);
         crate::engine::Engine::new(&self.snapshot, &self.topology).fate(&claim)
     }
 }

@@ -6,7 +6,7 @@ use kvmnet_reports::Predicted;
 
 use super::packet_set::{Arena, Bdd, Decided, HostSets, PacketSet, Truth};
 use super::world::World;
-use super::{Decision, Fate, Site, Step};
+use super::{Decision, Fate, Proof, Site, Step};
 use crate::model::Topology;
 
 /// A step, and the packets that it is about.
@@ -17,6 +17,9 @@ pub(super) struct Taken {
     /// Of these it is not sure, as something before may have changed them or taken them elsewhere.
     diverted: PacketSet,
 }
+
+/// Packets of which something is not known, and what.
+pub(super) type Opened = Vec<(PacketSet, String)>;
 
 /// One walk along the path, there and back.
 #[derive(Debug)]
@@ -166,6 +169,12 @@ impl<'w, 'a> Walk<'w, 'a> {
         Ok((stopped, sets.minus(open, stopped)?))
     }
 
+    /// What leaves packets open, and which.
+    pub(super) fn opened(&self) -> Opened {
+        let open = |taken: &&Taken| taken.step.decision == Decision::Unknown;
+        self.taken.iter().filter(open).map(|taken| (taken.packets, taken.step.to_string())).collect()
+    }
+
     /// The fate that the steps amount to, for a packet of which all that matters is known.
     pub(super) fn fate(mut self) -> Decided<Fate> {
         let (stopped, open) = self.stopped()?;
@@ -184,6 +193,11 @@ impl<'w, 'a> Walk<'w, 'a> {
             }
             _ => taken.step,
         };
-        Ok(Fate { predicted, steps: self.taken.into_iter().map(step).collect(), leaves_as: self.leaves_as })
+        Ok(Fate {
+            predicted,
+            steps: self.taken.into_iter().map(step).collect(),
+            leaves_as: self.leaves_as,
+            proof: Proof::One,
+        })
     }
 }

@@ -9,7 +9,7 @@ use super::judge::{Judgement, Oddity, way};
 use super::symptom::symptom;
 use super::{Plan, Trial};
 use crate::checks::{Check, Diagnosis, Gap, Scene, explain, hazards, upstream_silent, wire_disagrees};
-use crate::engine::{Fate, Site, Step};
+use crate::engine::{Fate, Proof, Site, Step};
 use crate::model::{Claim, Zone};
 
 /// How many examples of one kind of evidence a finding shows.
@@ -176,6 +176,9 @@ impl Draft {
         if let Some(step) = step {
             let way = if step.reply { "the reply to " } else { "" };
             self.show("proof", format!("{way}{what}: {step}"));
+        }
+        if let Proof::Passing(packets) = &case.fates[at].proof {
+            self.show("proof", format!("all of {packets} passes"));
         }
         if let Trial::Attempt(attempt) = case.plan.trials[at]
             && let (Some(attempt), Some(observation)) =

@@ -1,6 +1,6 @@
 //! From a snapshot and what the wire showed to a report.
 //!
-//! The order of a run: [`predict`] fates for the claims, [`plan()`] attempts for them, let
+//! The order of a run: [`prove`] fates for the claims, [`plan()`] attempts for them, let
 //! `kvmnet_probes::wire::run` try them, and [`report()`] what follows. [`discover()`] and [`learn`] come
 //! first where packets may be sent: they find addresses that nothing else knows. Pure: whoever calls
 //! does the sending. A run without packets gives [`Plan::untried`] in place of a plan.
@@ -18,11 +18,55 @@ pub use plan::{Plan, Trial, plan};
 pub use report::report;
 
 use kvmnet_probes::facts::Snapshot;
+use kvmnet_reports::Predicted;
 
-use crate::engine::{Engine, Fate};
+use crate::engine::{Decision, Denial, Engine, Fate, Proof, Site, Step};
 use crate::model::{Claim, Topology};
 
-/// The fate of every claim, in the same order.
+/// The fate of every claim, in the same order. A denial is proved for all packets. Where it does not hold
+/// the packet that shows it takes the place of the one that stood for the claim, so that it is traced, and
+/// tried on the wire.
+pub fn prove(snapshot: &Snapshot, topology: &Topology, claims: &mut [Claim]) -> Vec<Fate> {
+    let mut engine = Engine::new(snapshot, topology);
+    claims.iter_mut().map(|claim| proved(&mut engine, claim)).collect()
+}
+
+fn proved(engine: &mut Engine<'_>, claim: &mut Claim) -> Fate {
+    match engine.deny(claim) {
+        None => engine.fate(claim),
+        Some(Denial::Proven) => {
+            let fate = engine.fate(claim);
+            let proof = if fate.predicted == Predicted::Deny { Proof::All } else { Proof::One };
+            Fate { proof, ..fate }
+        }
+        Some(Denial::Leaks(leak)) => {
+            (claim.source, claim.destination) = (Some(leak.ends.0), Some(leak.ends.1));
+            claim.traffic = leak.traffic.unwrap_or(claim.traffic);
+            let fate = engine.fate(claim);
+            // One packet is denied if no answer comes back; that it arrives is a leak all the same.
+            let predicted =
+                if fate.predicted == Predicted::Deny { Predicted::Partial } else { fate.predicted };
+            Fate { predicted, proof: Proof::Passing(leak.packets), ..fate }
+        }
+        Some(Denial::Open(why)) => {
+            let mut fate = engine.fate(claim);
+            if fate.predicted == Predicted::Deny {
+                fate.predicted = Predicted::Unknown;
+                let step = |what: String| Step {
+                    reply: false,
+                    place: "all packets".to_owned(),
+                    site: Site::Opaque { what: what.clone() },
+                    decision: Decision::Unknown,
+                    text: what,
+                };
+                fate.steps.extend(why.into_iter().map(step));
+            }
+            fate
+        }
+    }
+}
+
+/// The fate of the packet that stands for each claim, in the same order.
 pub fn predict(snapshot: &Snapshot, topology: &Topology, claims: &[Claim]) -> Vec<Fate> {
     let mut engine = Engine::new(snapshot, topology);
     claims.iter().map(|claim| engine.fate(claim)).collect()

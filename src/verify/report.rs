@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::wire::Observation;
 use kvmnet_reports::{
-    Cell, CellVerdict, Finding, Host, Network, Nic, Observed, Report, SCHEMA, Severity, Source, SourceStatus,
-    Summary, Verdict, ZoneKind,
+    Cell, CellVerdict, Finding, Host, Network, Nic, Observed, Proof, Report, SCHEMA, Severity, Source,
+    SourceStatus, Summary, Verdict, ZoneKind,
 };
 
 use super::Plan;
 use super::findings::{Case, findings};
 use super::judge::{Judgement, Oddity, judge};
 use crate::checks::Scene;
-use crate::engine::Fate;
+use crate::engine::{self, Fate};
 use crate::model::{Claim, Topology, Traffic, Zone};
 
 /// Sources without which a verdict may be wrong. The others (managers, configuration files, multicast
@@ -110,6 +110,7 @@ fn cell(topology: &Topology, claim: &Claim, fate: &Fate, judgement: &Judgement) 
         traffic: claim.traffic_in_words(),
         expected: claim.expected,
         predicted: fate.predicted,
+        proof: if fate.proof == engine::Proof::All { Proof::AllPackets } else { Proof::OnePacket },
         observed: judgement.observed,
         verdict: judgement.verdict,
         note: judgement.note.clone(),
@@ -148,7 +149,8 @@ fn summary(matrix: &[Cell], findings: &[Finding], sources: &[Source], fail_on: S
     } else {
         Verdict::Verified
     };
-    Summary { ok: count(CellVerdict::Ok), gaps: count(CellVerdict::Gap), unknown, verdict }
+    let proved = matrix.iter().filter(|cell| cell.proof == Proof::AllPackets).count();
+    Summary { ok: count(CellVerdict::Ok), gaps: count(CellVerdict::Gap), unknown, proved, verdict }
 }
 
 fn host(snapshot: &Snapshot) -> Host {

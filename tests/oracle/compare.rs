@@ -1,6 +1,6 @@
 //! What was predicted against what was seen.
 
-use kvmnet::engine::{Decision, Fate, Site, Step};
+use kvmnet::engine::{Decision, Denial, Fate, Leak, Site, Step};
 use kvmnet::model::{Claim, Traffic, Zone};
 use kvmnet_probes::facts::{Family, IfName, Snapshot};
 use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender};
@@ -29,6 +29,10 @@ pub(crate) enum Kind {
     LeftWithAnotherSource,
     /// An error or reset came back, and not by a site that sends one.
     RefusedByNobody,
+    /// It arrived, and yet it is proved that nothing does.
+    ProvedButArrived,
+    /// It is said to pass as one of all packets, and alone it is not.
+    PassesAmongAllOnly,
 }
 
 pub(crate) fn compare(
@@ -75,6 +79,35 @@ pub(crate) fn compare(
     let kind = where_it_came_out(claim, fate, attempt, observation)
         .or_else(|| refused(snapshot, claim, fate, &observation.outcome));
     kind.map_or(Comparison::Agree, Comparison::Disagree)
+}
+
+/// Whether what is said of all packets holds of this one.
+pub(crate) fn compare_all(
+    denial: &Denial,
+    claim: &Claim,
+    fate: &Fate,
+    (attempt, observation): (&Attempt, &Observation),
+) -> Comparison {
+    let arrived = attempt.arrival.as_ref().is_some_and(|arrival| {
+        observation.sightings.iter().any(|seen| !seen.answer && seen.outgoing && seen.device == *arrival)
+    });
+    match denial {
+        // Who asks for a MAC stays in the bridge, and is not asked about.
+        Denial::Proven if arrived && claim.traffic != Traffic::Resolve => {
+            Comparison::Disagree(Kind::ProvedButArrived)
+        }
+        Denial::Leaks(leak) if is_shown_by(leak, claim) && fate.predicted == Predicted::Deny => {
+            Comparison::Disagree(Kind::PassesAmongAllOnly)
+        }
+        Denial::Proven | Denial::Leaks(_) | Denial::Open(_) => Comparison::Agree,
+    }
+}
+
+/// The claim's packet is the one that shows the leak, and its answer comes back.
+fn is_shown_by(leak: &Leak, claim: &Claim) -> bool {
+    leak.answered
+        && leak.traffic == Some(claim.traffic)
+        && (Some(leak.ends.0), Some(leak.ends.1)) == (claim.source, claim.destination)
 }
 
 fn sender(attempt: &Attempt) -> &IfName {

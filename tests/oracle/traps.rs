@@ -277,7 +277,7 @@ pub(crate) fn wrong() -> anyhow::Result<String> {
         let claims = trap.packets.iter().map(|(words, _)| claim(words)).collect();
         let trial = Trial { items: items.clone(), claims, lan_ipv6: false };
         let result = trial.run(&mut host)?;
-        if result.taken.len() != items.len() || result.tried.len() != trap.packets.len() {
+        if result.taken.len() != items.len() || result.tried.len() < trap.packets.len() {
             writeln!(wrong, "{}: not loaded, or not sent: {:?}", trap.name, result.taken)?;
         }
         for ((words, stated), tried) in trap.packets.iter().zip(&result.tried) {

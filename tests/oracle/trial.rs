@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvmnet::engine::Fate;
+use kvmnet::engine::{Denial, Engine, Fate};
 use kvmnet::model::{Claim, Topology, Traffic, Zone};
 use kvmnet::verify;
 use kvmnet_probes::facts::{Fact, IfIndex, Snapshot};
@@ -11,7 +11,7 @@ use kvmnet_probes::sources::{Context, observe};
 use kvmnet_probes::wire::{Attempt, Device, NextHopMac, Observation, Probe, Sender, run};
 use kvmnet_reports::Expected;
 
-use crate::compare::{Comparison, compare};
+use crate::compare::{Comparison, compare, compare_all};
 use crate::config::{Item, load};
 use crate::host::{Host, net};
 use crate::libvirt;
@@ -66,20 +66,57 @@ impl Trial {
         let mut topology = Topology::from_snapshot(&snapshot);
         let lan = topology.networks.iter_mut().find(|network| network.name == "lan");
         lan.expect("libvirt's facts have it").lan_gateway = Some(ip(LAN_ROUTER[usize::from(self.lan_ipv6)]));
-        let fates = verify::predict(&snapshot, &topology, &self.claims);
-        let mut plan = verify::plan(&snapshot, &topology, &self.claims);
+        let mut engine = Engine::new(&snapshot, &topology);
+        let mut claims = self.claims.clone();
+        let denials: Vec<Option<Denial>> =
+            self.claims.iter().map(|claim| engine.deny(&denied(claim))).collect();
+        // What is said to pass of all packets is sent, too, where the wire can speak as its sender.
+        for (claim, denial) in self.claims.iter().zip(&denials) {
+            if let Some(shown) = denial.as_ref().and_then(|denial| shown(claim, denial))
+                && !claims.contains(&shown)
+            {
+                claims.push(shown);
+            }
+        }
+        let fates: Vec<Fate> = claims.iter().map(|claim| engine.fate(claim)).collect();
+        let mut plan = verify::plan(&snapshot, &topology, &claims);
         plan.attempts.iter_mut().for_each(know_router);
         let mut observations = runtime.block_on(run(&plan.attempts, DEADLINE)).into_iter();
         let mut attempts = plan.attempts.into_iter();
         let mut tried = Vec::new();
-        for ((claim, fate), trial) in self.claims.iter().zip(fates).zip(plan.trials) {
+        for ((claim, fate), trial) in claims.iter().zip(fates).zip(plan.trials) {
             let verify::Trial::Attempt(_) = trial else { continue };
             let (Some(attempt), Some(observation)) = (attempts.next(), observations.next()) else { break };
-            let comparison = compare(&snapshot, claim, &fate, &attempt, &observation);
+            let alike =
+                |other: &&Claim| (other.from, other.to, other.ipv6) == (claim.from, claim.to, claim.ipv6);
+            let mut of_pair = self.claims.iter().zip(&denials).filter(|(other, _)| alike(other));
+            let comparison = match compare(&snapshot, claim, &fate, &attempt, &observation) {
+                Comparison::Agree | Comparison::Undecided => of_pair
+                    .find_map(|(_, denial)| {
+                        let seen = (&attempt, &observation);
+                        let compared = compare_all(denial.as_ref()?, claim, &fate, seen);
+                        matches!(compared, Comparison::Disagree(_)).then_some(compared)
+                    })
+                    .unwrap_or_else(|| compare(&snapshot, claim, &fate, &attempt, &observation)),
+                other => other,
+            };
             tried.push(Tried { claim: claim.clone(), fate, attempt, observation, comparison });
         }
         Ok(tried)
     }
+}
+
+/// The claim that nothing passes between the same ends.
+fn denied(claim: &Claim) -> Claim {
+    Claim { expected: Expected::Deny, traffic: Traffic::Icmp, ..claim.clone() }
+}
+
+/// The packet that shows a leak, if it is one that its sender would send.
+fn shown(claim: &Claim, denial: &Denial) -> Option<Claim> {
+    let Denial::Leaks(leak) = denial else { return None };
+    let honest = (Some(leak.ends.0), Some(leak.ends.1)) == (claim.source, claim.destination);
+    let traffic = leak.traffic.filter(|_| honest)?;
+    Some(Claim { traffic, ..claim.clone() })
 }
 
 /// The facts of the calling thread's host.

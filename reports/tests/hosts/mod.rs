@@ -24,7 +24,17 @@ fn cell(from: Zone, to: Zone, traffic: &str, expected: Expected) -> Cell {
         Expected::Deny => (Predicted::Deny, Observed::NoReply),
     };
     let traffic = traffic.into();
-    Cell { from, to, traffic, expected, predicted, observed, verdict: CellVerdict::Ok, note: None }
+    Cell {
+        from,
+        to,
+        traffic,
+        expected,
+        predicted,
+        proof: Proof::OnePacket,
+        observed,
+        verdict: CellVerdict::Ok,
+        note: None,
+    }
 }
 
 fn network(name: &str, mode: &str, bridge: &str, subnets: &[&str]) -> Network {
@@ -80,7 +90,7 @@ fn summarise(mut report: Report) -> Report {
         (0, _) => Verdict::Incomplete,
         _ => Verdict::Gaps,
     };
-    report.summary = Summary { ok: count(CellVerdict::Ok), gaps, unknown, verdict };
+    report.summary = Summary { ok: count(CellVerdict::Ok), gaps, unknown, proved: 0, verdict };
     report
 }
 
@@ -123,7 +133,7 @@ pub(crate) fn healthy() -> Report {
         ],
         matrix,
         findings: Vec::new(),
-        summary: Summary { ok: 0, gaps: 0, unknown: 0, verdict: Verdict::Verified },
+        summary: Summary { ok: 0, gaps: 0, unknown: 0, proved: 0, verdict: Verdict::Verified },
     })
 }
 

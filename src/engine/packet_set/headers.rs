@@ -180,6 +180,11 @@ impl Headers {
         self.set_bits(field, &bits.collect::<Vec<_>>());
     }
 
+    /// The field is as it came, in all packets.
+    pub fn restore(&mut self, field: Field) {
+        Rc::make_mut(&mut self.written).remove(&field);
+    }
+
     /// Nothing is known of the field any more, in any packet.
     pub fn forget(&mut self, field: Field) {
         self.set_bits(field, &vec![Truth::MAYBE; field.width() as usize]);
