@@ -88,6 +88,12 @@ pub(super) fn up(walk: &mut Walk<'_, '_>, packets: &mut Packets, inside: Inside)
     device::enter(walk, packets, bridge)
 }
 
+/// The MAC table takes `mac` for the host's own: the frame goes up.
+pub(super) fn takes(walk: &Walk<'_, '_>, inside: Inside, mac: Option<Mac>) -> bool {
+    let entry = mac.and_then(|mac| walk.world.fdb(inside.bridge, mac, inside.vlan));
+    entry.is_some_and(|entry| entry.permanent)
+}
+
 /// The host sends a frame into the bridge.
 pub(super) fn from_host(walk: &mut Walk<'_, '_>, packets: &mut Packets, bridge: IfIndex) -> Inside {
     packets.framed = true;

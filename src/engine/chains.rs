@@ -23,7 +23,7 @@ pub(super) fn run_base<'a>(
             Event::Doubt(why) | Event::Anything(why) if earlier.place == met.place => Some(why.as_str()),
             _ => None,
         });
-        for (packets, decision) in decided(walk, &passage, met)? {
+        for (packets, decision) in decided(walk, &passage, at)? {
             // A doubt about a rule that may stop the packets is told with what it may do.
             let stops = |later: &Met<'_>| matches!(later.what, Event::Stop(_)) && later.place == met.place;
             if matches!(met.what, Event::Doubt(_)) && passage.met[at..].iter().any(stops) {
@@ -55,12 +55,9 @@ pub(super) fn run_base<'a>(
 }
 
 /// What an event decides, for which packets.
-fn decided(
-    walk: &mut Walk<'_, '_>,
-    passage: &Passage<'_>,
-    met: &Met<'_>,
-) -> Decided<Vec<(PacketSet, Decision)>> {
+fn decided(walk: &mut Walk<'_, '_>, passage: &Passage<'_>, at: usize) -> Decided<Vec<(PacketSet, Decision)>> {
     let sets = walk.sets();
+    let met = &passage.met[at];
     Ok(match &met.what {
         Event::Accept => vec![(met.surely, Decision::Pass)],
         // Of those that may be translated later steps tell what follows.
@@ -70,7 +67,16 @@ fn decided(
             // Of those that are stopped in any case the rule is named that needs no doubt.
             let stopped = sets.and(met.plainly, passage.stopped)?;
             let either = sets.and(met.packets, passage.either)?;
-            vec![(stopped, decision), (either, Decision::Unknown)]
+            let mut decided = vec![(stopped, decision), (either, Decision::Unknown)];
+            // Where a rule may refuse what a later one drops the sender may be told.
+            let first =
+                passage.met.iter().find(|met| matches!(met.what, Event::Stop(_)) && met.plainly != Bdd::NONE);
+            let silent = first.is_some_and(|first| first.what == Event::Stop(None));
+            if with.is_some() && silent {
+                let perhaps = sets.minus(met.packets, met.plainly)?;
+                decided.push((sets.and(perhaps, passage.stopped)?, Decision::Unknown));
+            }
+            decided
         }
         Event::Doubt(_) | Event::Anything(_) => {
             vec![(sets.and(met.packets, passage.either)?, Decision::Unknown)]

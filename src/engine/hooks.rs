@@ -128,13 +128,20 @@ fn run_one<'a>(
     within: (PacketSet, PacketSet),
 ) -> Decided<Vec<(Translated, Nat)>> {
     let scope = Scope { world: walk.world, table, family, hook, next_hop: packets.next_hop };
-    let mark = packets.headers.bits(walk.sets(), Field::Mark)?;
+    let before = packets.headers.clone();
     let passage = run_base(walk, scope, (chain, base), within, &mut packets.headers)?;
-    // Only these route again what they mark (`nf_route_table_hook4`, `ipt_mangle_out`).
+    // Only these route again what they mark (`nf_route_table_hook4`, `ipt_mangle_out`), and of IPv6 also
+    // that whose hop limit they set (`nf_route_table_hook6`).
     let routes =
         base.kind == "route" || table.generation == Generation::XtablesLegacy && table.name == "mangle";
-    packets.rerouted |=
-        routes && hook == Hook::Output && packets.headers.bits(walk.sets(), Field::Mark)? != mark;
+    if routes && hook == Hook::Output {
+        let fields: &[Field] =
+            if family == Family::Ip6 { &[Field::Mark, Field::Ttl] } else { &[Field::Mark] };
+        for field in fields {
+            let sets = walk.sets();
+            packets.rerouted |= before.bits(sets, *field)? != packets.headers.bits(sets, *field)?;
+        }
+    }
     let translations = passage.met.into_iter().filter_map(|met| match met.what {
         Event::Translate(nat) => {
             Some((Translated { surely: met.surely, perhaps: met.packets, address: None }, nat))

@@ -164,7 +164,16 @@ pub(super) fn send(
     if translated && !packets.reply {
         walk.program("output", "where the host's own packet goes once its destination is translated");
     }
-    if !bound && (packets.rerouted || translated) {
+    let discovery = packets.is_discovery(walk.sets())?;
+    let discovery = walk.is(discovery)? == Some(true);
+    // Who is bound to a device is not routed again, but for discovery packets: the kernel's socket for
+    // them is bound to none (`ip6_route_me_harder`), and only what is for a group keeps its device.
+    let again = if bound {
+        packets.rerouted && discovery && !packets.to_group()
+    } else {
+        packets.rerouted || translated
+    };
+    if again {
         if astray && first < walk.taken.len() {
             // Where it would have gone is of no account any more.
             walk.taken.remove(first);
@@ -172,8 +181,7 @@ pub(super) fn send(
         (out, _) = onward(walk, packets, device, anywhere)?;
         packets.output = Some(walk.world.device(out));
     }
-    let discovery = packets.is_discovery(walk.sets())?;
-    if walk.is(discovery)? == Some(true) {
+    if discovery {
         // The kernel gives its own discovery packets the device by which they leave as where they came
         // from, too (`ndisc_alloc_skb`, `ip6_output`).
         packets.input.clone_from(&packets.output);
@@ -234,6 +242,18 @@ pub(super) fn routed_into(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: If
         }
         Answer::Rule(_) | Answer::Nothing | Answer::Unknown(_) => false,
     }))
+}
+
+/// Bridged answers whose translation is undone are routed back into their own `bridge` as if they had come
+/// up: IPv4 asks whether they may be forwarded, and whether their source may come by the bridge
+/// (`br_nf_pre_routing_finish`).
+pub(super) fn may_return(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: IfIndex) -> Decided<()> {
+    if packets.is_ipv6() {
+        return Ok(());
+    }
+    let name = walk.world.name(bridge);
+    is_forwarding(walk, false, name.as_str());
+    source_is_valid(walk, packets, name.as_str(), Some(bridge))
 }
 
 /// The device by which routing sends the packets on; `wanted` where it sends them elsewhere (then also

@@ -1,19 +1,19 @@
 //! The way of a claim's packet, and of its reply, from zone to zone.
 
-use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::facts::{IfIndex, Snapshot};
 use kvmnet_reports::Predicted;
 
 use super::claimed::{End, Journey, journey};
-use super::host::{Towards, route, routed_into, send};
+use super::host::{Towards, may_return, route, routed_into, send};
 use super::packet_set::{Bdd, Decided, HostSets, Undecided};
 use super::packets::Packets;
 use super::proof::Followed;
 use super::service::{answers, echoes, holds, listens};
 use super::walk::Walk;
 use super::world::World;
-use super::{Decision, Fate, Proof, Site, Step};
+use super::{Decision, Fate, Proof, Site, Step, bridge};
 use crate::model::{Claim, NetworkZone, Nic, Topology, Traffic};
-use ends::attachment;
+use ends::{attachment, mac_of};
 use enter::{Entered, enter, go_up};
 use leave::{leave_bridge, leave_host};
 
@@ -181,7 +181,7 @@ pub(super) fn carry(
     from: End,
     to: End,
 ) -> Decided<End> {
-    let towards = aim(walk, journey, to);
+    let mut towards = aim(walk, journey, to);
     if from == End::Host {
         let Some(towards) = towards else { return Ok(to) };
         return match send(walk, packet, towards, journey.bound)? {
@@ -194,24 +194,15 @@ pub(super) fn carry(
         Entered::Bridge(inside) => Some(inside),
         Entered::Uplink => None,
     };
+    // The bridge by which the host sends on what it should have bridged.
+    let mut returns_by = None;
     if let Some(inside) = inside.filter(|_| journey.direct) {
-        if redirected(walk, packet).is_some_and(|end| end != to) {
-            walk.program(
-                walk.world.name(inside.bridge).as_str(),
-                "where a bridged frame goes once its destination is translated",
-            );
-        }
-        if packet.reply
-            && packet.connection.source_nat.surely == walk.asked
-            && !routed_into(walk, packet, inside.bridge)?
-        {
-            walk.program(
-                walk.world.name(inside.bridge).as_str(),
-                "where a bridged frame goes once its destination is translated back",
-            );
-        }
-        leave_bridge(walk, journey, packet, inside, to)?;
-        return Ok(to);
+        returns_by = bridged(walk, journey, packet, inside, to)?;
+        let Some(bridge) = returns_by else {
+            leave_bridge(walk, journey, packet, inside, to)?;
+            return Ok(to);
+        };
+        towards = towards.map(|_| Towards::Device(bridge));
     }
     if let Some(inside) = inside.filter(|inside| inside.prerouted)
         && packet.connection.destination_nat.is_any()
@@ -223,7 +214,7 @@ pub(super) fn carry(
             "where a bridged frame goes once its destination is translated",
         );
     }
-    go_up(walk, packet, inside)?;
+    go_up(walk, packet, inside, returns_by.is_some())?;
     let (to, towards) = match redirected(walk, packet) {
         Some(end) if end != to => (end, aim(walk, journey, end)),
         _ => (to, towards),
@@ -233,6 +224,32 @@ pub(super) fn carry(
         Some(out) => leave_host(walk, journey, packet, out, to),
         None => Ok(to),
     }
+}
+
+/// What a bridge does with a frame whose addresses were translated: the bridge by which the host sends it on,
+/// if it does so itself.
+fn bridged(
+    walk: &mut Walk<'_, '_>,
+    journey: &Journey,
+    packet: &mut Packets,
+    inside: bridge::Inside,
+    to: End,
+) -> Decided<Option<IfIndex>> {
+    let name = walk.world.name(inside.bridge);
+    if redirected(walk, packet).is_some_and(|end| end != to) {
+        walk.program(name.as_str(), "where a bridged frame goes once its destination is translated");
+    }
+    if !packet.reply || packet.connection.source_nat.surely != walk.asked {
+        return Ok(None);
+    }
+    if !routed_into(walk, packet, inside.bridge)? {
+        walk.program(name.as_str(), "where a bridged frame goes once its destination is translated back");
+        return Ok(None);
+    }
+    may_return(walk, packet, inside.bridge)?;
+    // It was for the bridge's MAC, and the kernel addresses it anew.
+    packet.set_destination_mac(mac_of(walk, journey, packet, inside.bridge, to));
+    Ok(bridge::takes(walk, inside, packet.destination_mac).then_some(inside.bridge))
 }
 
 /// What routing must do with a packet for it to come to the end.

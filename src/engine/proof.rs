@@ -206,7 +206,7 @@ impl<'a> Engine<'a> {
             Entered::Uplink => Some(None),
         };
         if let Some(inside) = inside {
-            go_up(&mut walk, &mut packets, inside)?;
+            go_up(&mut walk, &mut packets, inside, false)?;
             ways = route_everywhere(&mut walk, &mut packets)?;
         }
         let fate = open(&mut walk)?;

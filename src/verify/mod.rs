@@ -34,10 +34,9 @@ pub fn prove(snapshot: &Snapshot, topology: &Topology, claims: &mut [Claim]) -> 
 fn proved(engine: &mut Engine<'_>, claim: &mut Claim) -> Fate {
     match engine.deny(claim) {
         None => engine.fate(claim),
+        // The packet that stands for the claim is one of them.
         Some(Denial::Proven) => {
-            let fate = engine.fate(claim);
-            let proof = if fate.predicted == Predicted::Deny { Proof::All } else { Proof::One };
-            Fate { proof, ..fate }
+            Fate { predicted: Predicted::Deny, steps: Vec::new(), leaves_as: None, proof: Proof::All }
         }
         Some(Denial::Leaks(leak)) => {
             (claim.source, claim.destination) = (Some(leak.ends.0), Some(leak.ends.1));

@@ -3,7 +3,7 @@
 //! The bytes come from guests and from outside: every length is checked before use, and what cannot
 //! be read is nobody's answer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use pnet::packet::Packet as _;
 use pnet::packet::arp::{ArpOperations, ArpPacket};
@@ -20,6 +20,7 @@ use pnet::packet::udp::UdpPacket;
 use pnet::util::MacAddr;
 
 use super::Answer;
+use super::plan::ROUNDS;
 use crate::facts::Mac;
 
 /// The first bytes of every echo payload.
@@ -38,6 +39,15 @@ impl RunId {
     /// A 32-bit number for a probe: TCP sequence number or DHCP transaction.
     pub(super) fn long_number(self, number: u16) -> u32 {
         u32::from(self.short()) << 16 | u32::from(number)
+    }
+
+    /// The identifier of an echo request that was sent so often before.
+    pub(super) fn echo_identifier(self, round: u16) -> u16 {
+        self.short().wrapping_add(round)
+    }
+
+    fn has_identifier(self, identifier: u16) -> bool {
+        identifier.wrapping_sub(self.short()) < ROUNDS
     }
 
     /// The DNS id of a probe.
@@ -75,6 +85,15 @@ pub(super) enum Token {
     Neighbour(IpAddr),
 }
 
+/// Whom alone an answer tells. A bridge may flood it to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// Who has this MAC.
+    Mac(Mac),
+    /// Who has this address.
+    Address(IpAddr),
+}
+
 /// What part a packet plays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Role {
@@ -87,8 +106,8 @@ pub(super) enum Role {
     Answer {
         /// What it says.
         says: Answer,
-        /// Whom alone it tells, for ARP.
-        to: Option<Mac>,
+        /// Whom alone it tells, for ARP and NDP.
+        to: Option<Whom>,
     },
     /// It refuses the probe: an ICMP error that quotes it.
     Error {
@@ -133,7 +152,7 @@ pub(super) fn read_delivered(
     body: &[u8],
 ) -> Option<Heard> {
     let (token, role) = match protocol {
-        IpNextHeaderProtocols::Icmpv6 => read_icmpv6(run, body, None)?,
+        IpNextHeaderProtocols::Icmpv6 => read_icmpv6(run, body, None, None)?,
         protocol => read_transport(run, protocol, body)?,
     };
     Some(Heard { token, role, source: Some(source) })
@@ -160,7 +179,10 @@ fn read_arp(bytes: &[u8]) -> Option<Heard> {
         }),
         ArpOperations::Reply => Some(Heard {
             token: Token::Neighbour(sender.into()),
-            role: Role::Answer { says: Answer::Mac(sender_mac), to: Some(mac(arp.get_target_hw_addr())) },
+            role: Role::Answer {
+                says: Answer::Mac(sender_mac),
+                to: Some(Whom::Mac(mac(arp.get_target_hw_addr()))),
+            },
             source,
         }),
         _ => None,
@@ -196,14 +218,19 @@ fn read_ipv6(run: RunId, bytes: &[u8], link_source: Option<Mac>) -> Option<Heard
     let (ip, body) = ipv6_body(bytes)?;
     let source = ip.get_source();
     let (token, role) = match ip.get_next_header() {
-        IpNextHeaderProtocols::Icmpv6 => read_icmpv6(run, body, link_source)?,
+        IpNextHeaderProtocols::Icmpv6 => read_icmpv6(run, body, link_source, Some(ip.get_destination()))?,
         protocol => read_transport(run, protocol, body)?,
     };
     let source = (!source.is_unspecified()).then_some(IpAddr::V6(source));
     Some(Heard { token, role, source })
 }
 
-fn read_icmpv6(run: RunId, body: &[u8], link_source: Option<Mac>) -> Option<(Token, Role)> {
+fn read_icmpv6(
+    run: RunId,
+    body: &[u8],
+    link_source: Option<Mac>,
+    destination: Option<Ipv6Addr>,
+) -> Option<(Token, Role)> {
     let icmp = Icmpv6Packet::new(body)?;
     let (kind, code) = (icmp.get_icmpv6_type(), icmp.get_icmpv6_code().0);
     Some(match kind {
@@ -217,7 +244,9 @@ fn read_icmpv6(run: RunId, body: &[u8], link_source: Option<Mac>) -> Option<(Tok
             let target = NeighborAdvertPacket::new(body)?.get_target_addr();
             // The option may be left out of an answer to a unicast question (RFC 4861, 4.4).
             let says = Answer::Mac(target_mac(body).or(link_source)?);
-            (Token::Neighbour(target.into()), Role::Answer { says, to: None })
+            // Who asks without an address is answered to all (RFC 4861, 7.2.4).
+            let to = destination.filter(|to| !to.is_multicast()).map(|to| Whom::Address(to.into()));
+            (Token::Neighbour(target.into()), Role::Answer { says, to })
         }
         Icmpv6Types::DestinationUnreachable
         | Icmpv6Types::PacketTooBig
@@ -327,9 +356,10 @@ fn read_dns(payload: &[u8]) -> Option<(Token, Role)> {
 fn quoted_token(run: RunId, protocol: IpNextHeaderProtocol, rest: &[u8]) -> Option<Token> {
     match protocol {
         IpNextHeaderProtocols::Icmp | IpNextHeaderProtocols::Icmpv6 => echo_token(run, rest).or_else(|| {
-            let (identifier, sequence) = (rest.get(4..6)?, rest.get(6..8)?);
-            (identifier == run.short().to_be_bytes())
-                .then(|| sequence.first_chunk().map(|&sequence| Token::Echo(u16::from_be_bytes(sequence))))?
+            let number =
+                |at: std::ops::Range<usize>| rest.get(at)?.first_chunk().copied().map(u16::from_be_bytes);
+            let (identifier, sequence) = (number(4..6)?, number(6..8)?);
+            run.has_identifier(identifier).then_some(Token::Echo(sequence))
         }),
         IpNextHeaderProtocols::Tcp => {
             // The reset by which a guest ends a connection that it knows nothing of has the number after

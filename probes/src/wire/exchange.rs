@@ -94,6 +94,11 @@ impl<'a> Exchange<'a> {
         self.end.get_or_insert(outcome);
     }
 
+    /// How often it was sent before.
+    pub(super) fn round(&self) -> u16 {
+        u16::try_from(self.passed).unwrap_or(u16::MAX)
+    }
+
     /// Whose MAC it waits for before the probe can leave.
     pub(super) fn resolving(&self) -> Option<IpAddr> {
         self.plan.resolve.filter(|_| self.hop.is_none())
@@ -156,7 +161,7 @@ impl<'a> Exchange<'a> {
         let Some(device) = self.device(caught.ifindex) else { return Step::Wait };
         let answer = match &heard.role {
             Role::Probe { asker } if asker.is_none_or(|asker| asker == self.plan.mac) => false,
-            Role::Answer { to, .. } if to.is_none_or(|to| to == self.plan.mac) => true,
+            Role::Answer { to, .. } if to.is_none_or(|to| self.plan.is(to)) => true,
             Role::Error { .. } => true,
             Role::Probe { .. } | Role::Answer { .. } => return Step::Wait,
         };

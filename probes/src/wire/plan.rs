@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::answer::{RunId, Token};
+use super::answer::{RunId, Token, Whom};
 use super::frame::{self, Link, Pair, Segment};
 use super::{Attempt, Device, NextHopMac, Probe, Sender};
 use crate::facts::{Mac, VlanId};
@@ -14,6 +14,12 @@ const MOST_CANDIDATES: usize = 1024;
 /// Source ports begin here: above the range from which Linux and Windows choose theirs, so that no
 /// connection of the VM or the host is met by accident.
 const FIRST_PORT: u16 = 61000;
+
+/// As many ports are there above it.
+const PORTS: u16 = u16::MAX - FIRST_PORT;
+
+/// How often a packet is sent at most.
+pub(super) const ROUNDS: u16 = 3;
 
 /// Why an attempt is not tried.
 #[derive(Debug, thiserror::Error)]
@@ -172,14 +178,28 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Whether an answer that tells `whom` alone is for the sender.
+    pub(super) fn is(&self, whom: Whom) -> bool {
+        match whom {
+            Whom::Mac(mac) => mac == self.mac,
+            Whom::Address(address) => self.asks_as() == Some(address),
+        }
+    }
+
+    /// The address as which it asks for a MAC. From outside that is none: the caller's address there may
+    /// be anybody's, and the host would believe the MAC that we made up for it.
+    pub(super) fn asks_as(&self) -> Option<IpAddr> {
+        self.address.filter(|_| !matches!(self.attempt.sender, Sender::AsOutside { .. }))
+    }
+
     /// The request for the MAC of the next hop.
     pub(super) fn resolving_frame(&self, hop: IpAddr) -> Vec<u8> {
         self.request(hop, None)
     }
 
     /// The probe's frame, to this next hop where it needs one; `item` counts the candidates of
-    /// [`Probe::Discover`]. `None`: there is no such frame.
-    pub(super) fn frame(&self, item: usize, hop: Option<Mac>) -> Option<Vec<u8>> {
+    /// [`Probe::Discover`], `round` how often it was sent before. `None`: there is no such frame.
+    pub(super) fn frame(&self, item: usize, hop: Option<Mac>, round: u16) -> Option<Vec<u8>> {
         match &self.attempt.probe {
             Probe::Resolve { target, only } => Some(self.request(*target, *only)),
             Probe::Discover { mac, candidates } => {
@@ -197,22 +217,23 @@ impl<'a> Plan<'a> {
                 };
                 let pair = Pair::new(self.address?, *target)?;
                 let link = Link { source: self.mac, destination, vlan: self.vlan };
-                Some(frame::packet(link, pair, &self.segment(pair)?, 64))
+                Some(frame::packet(link, pair, &self.segment(pair, round)?, 64))
             }
         }
     }
 
-    /// What follows the IP header.
-    pub(super) fn segment(&self, pair: Pair) -> Option<Segment> {
+    /// What follows the IP header. Each round begins a flow of its own: the second packet of one passes
+    /// over the chains that translate its first, and need not meet the same fate.
+    pub(super) fn segment(&self, pair: Pair, round: u16) -> Option<Segment> {
         match &self.attempt.probe {
             Probe::Echo { .. } => {
                 let payload = self.run.payload(self.number);
-                Some(frame::echo(pair, self.run.short(), self.number, &payload))
+                Some(frame::echo(pair, self.run.echo_identifier(round), self.number, &payload))
             }
             Probe::TcpSyn { port, .. } => {
-                Some(frame::tcp_syn(pair, self.port(), *port, self.run.long_number(self.number)))
+                Some(frame::tcp_syn(pair, self.port(round), *port, self.run.long_number(self.number)))
             }
-            Probe::DnsQuery { .. } => Some(frame::udp(pair, self.port(), 53, &self.dns_query())),
+            Probe::DnsQuery { .. } => Some(frame::udp(pair, self.port(round), 53, &self.dns_query())),
             Probe::Resolve { .. } | Probe::Discover { .. } | Probe::DhcpDiscover => None,
         }
     }
@@ -227,14 +248,15 @@ impl<'a> Plan<'a> {
         self.address.unwrap_or(unspecified(like))
     }
 
-    fn port(&self) -> u16 {
-        FIRST_PORT + self.run.short().wrapping_add(self.number) % (u16::MAX - FIRST_PORT)
+    fn port(&self, round: u16) -> u16 {
+        // Far from those of the attempts that follow.
+        let round = round % ROUNDS * (PORTS / ROUNDS);
+        FIRST_PORT + self.run.short().wrapping_add(self.number).wrapping_add(round) % PORTS
     }
 
-    /// A request for the MAC of `target`. From outside it names no sender: the caller's address
-    /// there may be anybody's, and the host would believe the MAC that we made up for it.
+    /// A request for the MAC of `target`.
     fn request(&self, target: IpAddr, only: Option<Mac>) -> Vec<u8> {
-        let sender = self.address.filter(|_| !matches!(self.attempt.sender, Sender::AsOutside { .. }));
+        let sender = self.asks_as();
         match target {
             IpAddr::V4(target) => {
                 let sender = match sender {

@@ -36,8 +36,9 @@ const MOST_ATTEMPTS: u16 = u16::MAX - 1;
 ///
 /// Each waits for at most `deadline`, counted from its own first packet, and for no more than 2 s unless
 /// a DHCP server is asked. While nothing answers it is sent again after a quarter and half of that,
-/// since a first packet may be lost while a neighbour is being resolved. An attempt that wants no
-/// answer is sent twice and waits 0.4 s at most. No more than 10,000 packets leave in a second.
+/// since a first packet may be lost while a neighbour is being resolved, and each time from another port
+/// or with another identifier, as a new flow. An attempt that wants no answer is sent twice and waits 0.4 s
+/// at most. No more than 10,000 packets leave in a second.
 ///
 /// What is sent is real traffic: MAC tables, connection tracking and the kernel's neighbour tables
 /// see it as they see the VM's own, and forget it as they forget that. Nothing else is left, also if
@@ -75,7 +76,7 @@ fn not_tried(trouble: &Trouble) -> Observation {
 }
 
 /// Who asks for whose MAC, and where.
-type Request = (IfIndex, Mac, IpAddr);
+type Request = (IfIndex, Mac, Option<IpAddr>, IpAddr);
 
 struct Run<'a> {
     attempts: Vec<Result<Exchange<'a>, Trouble>>,
@@ -192,11 +193,11 @@ impl<'a> Run<'a> {
     fn send(&mut self, index: usize, item: usize) -> Result<bool, Trouble> {
         let Ok(exchange) = &mut self.attempts[index] else { return Ok(false) };
         let now = Instant::now();
-        let way = exchange.plan.way;
+        let (way, round) = (exchange.plan.way, exchange.round());
         let mut frame = None;
         let mut asked_already = false;
         if let Some(hop) = exchange.resolving() {
-            let request = (way.device().index, exchange.plan.mac, hop);
+            let request = (way.device().index, exchange.plan.mac, exchange.plan.asks_as(), hop);
             if let Some(&mac) = self.resolved.get(&request) {
                 exchange.resolved(mac);
             } else {
@@ -206,7 +207,7 @@ impl<'a> Run<'a> {
             }
         }
         if exchange.resolving().is_none() && !matches!(way, Way::Host(_)) {
-            frame = exchange.plan.frame(item, exchange.hop);
+            frame = exchange.plan.frame(item, exchange.hop, round);
         }
         if let Some(mark) = exchange.leaves(now, clock()) {
             self.marks.push(Reverse((mark, index)));
@@ -216,7 +217,7 @@ impl<'a> Run<'a> {
         }
         let sent = match frame {
             Some(frame) => self.senders.send_frame(way, &frame).map(|()| Sent::Away),
-            None => self.senders.send_from_host(&exchange.plan),
+            None => self.senders.send_from_host(&exchange.plan, round),
         };
         match sent {
             Ok(Sent::Away) => {}
@@ -275,7 +276,7 @@ impl<'a> Run<'a> {
                 Step::Resolved(mac) => {
                     if let Some(hop) = exchange.resolving() {
                         let device = exchange.plan.way.device().index;
-                        self.resolved.insert((device, exchange.plan.mac, hop), mac);
+                        self.resolved.insert((device, exchange.plan.mac, exchange.plan.asks_as(), hop), mac);
                     }
                     exchange.resolved(mac);
                     exchange.queued += 1;

@@ -115,7 +115,7 @@ impl Senders {
 
     /// Sends the plan's packet through the host's IP layer. The source address is the one that the
     /// kernel chooses for such a packet.
-    pub(super) fn send_from_host(&self, plan: &Plan<'_>) -> Result<Sent, Trouble> {
+    pub(super) fn send_from_host(&self, plan: &Plan<'_>, round: u16) -> Result<Sent, Trouble> {
         let Some(target) = plan.answerer() else { return Ok(Sent::Away) };
         let port = match plan.attempt.probe {
             Probe::TcpSyn { port, .. } => port,
@@ -141,15 +141,16 @@ impl Senders {
                 Err(error) => refused(source, target, error),
             };
         }
-        match self.send_raw(plan, source, to) {
+        match self.send_raw(plan, round, source, to) {
             Ok(()) => Ok(Sent::Away),
             Err(error) => refused(source, target, error),
         }
     }
 
-    fn send_raw(&self, plan: &Plan<'_>, source: IpAddr, to: SocketAddr) -> io::Result<()> {
+    fn send_raw(&self, plan: &Plan<'_>, round: u16, source: IpAddr, to: SocketAddr) -> io::Result<()> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-        let segment = Pair::new(source, to.ip()).and_then(|pair| plan.segment(pair)).ok_or_else(invalid)?;
+        let segment =
+            Pair::new(source, to.ip()).and_then(|pair| plan.segment(pair, round)).ok_or_else(invalid)?;
         let kind = raw_kinds(plan).last().ok_or_else(invalid)?;
         let socket = self.raw.get(&kind).expect("prepared for every planned way").as_raw_fd();
         let parts = [io::IoSlice::new(&segment.bytes)];

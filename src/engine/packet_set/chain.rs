@@ -9,6 +9,7 @@ use kvmnet_probes::facts::{BaseChain, Chain, Family, Policy, RejectWith, Rule, S
 
 use super::bdd::{Arena, Bdd, Decided};
 use super::field::{ARP, Field, IPV4, IPV6};
+use super::guard::Guards;
 use super::headers::Headers;
 use super::loads::Memory;
 use super::nat::Nat;
@@ -98,12 +99,13 @@ pub struct HostSets<'a> {
     pub sets: Arena,
     snapshot: &'a Snapshot,
     memory: Memory,
+    guards: Guards,
 }
 
 impl<'a> HostSets<'a> {
     /// Sets of at most `budget` nodes.
     pub fn new(snapshot: &'a Snapshot, budget: usize) -> Self {
-        Self { sets: Arena::new(budget), snapshot, memory: Memory::default() }
+        Self { sets: Arena::new(budget), snapshot, memory: Memory::default(), guards: Guards::default() }
     }
 
     /// Takes packets through a base chain of the table, at the hook of `scope`, whose family is never
@@ -228,6 +230,9 @@ impl<'a> Walk<'_, 'a> {
         for rule in &chain.rules {
             if here == Bdd::NONE {
                 break;
+            }
+            if self.host.guards.exclude(self.scope, rule, &self.headers) {
+                continue;
             }
             let place = Place { chain, rule: Some(rule) };
             self.budget = self.budget.saturating_sub(1);

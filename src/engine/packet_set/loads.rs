@@ -9,6 +9,7 @@ use kvmnet_probes::facts::{Family, Hook, IfIndex, PayloadBase};
 
 use super::bdd::{Bdd, Decided};
 use super::field::{ARP, FRAGMENT_OFFSET, Field, IPV4, IPV6};
+use super::guard::is_told;
 use super::octets::{Octets, device_kind, device_type, is_at_a_device, name, number, protocol_family};
 use super::rule::{Loaded, Run, known};
 use super::truth::{self, Truth, host_order};
@@ -266,11 +267,7 @@ impl Run<'_, '_> {
     /// `meta KEY`.
     pub(super) fn meta(&mut self, key: &str) -> Decided<Loaded> {
         let hook = self.scope.hook;
-        // What the hook is not told of is no device.
-        let told = |field| match field {
-            Field::InputDevice => !matches!(hook, Hook::Output | Hook::Egress),
-            _ => matches!(hook, Hook::Forward | Hook::Postrouting | Hook::Output | Hook::Egress),
-        };
+        let told = |field| is_told(hook, field);
         let device = match key.as_bytes() {
             [b'i', ..] => Field::InputDevice,
             _ => Field::OutputDevice,

@@ -12,6 +12,7 @@ mod cover;
 mod fib;
 pub mod field;
 pub mod first_match;
+mod guard;
 mod headers;
 mod loads;
 mod lookup;

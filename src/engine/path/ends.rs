@@ -104,7 +104,7 @@ pub(super) fn no_lan_port(walk: &mut Walk<'_, '_>, bridge: IfIndex) {
 }
 
 /// The MAC of the NIC at the end, or of the router or host behind `device`.
-pub(super) fn mac_of(
+pub(in crate::engine) fn mac_of(
     walk: &Walk<'_, '_>,
     journey: &Journey,
     packet: &Packets,

@@ -78,28 +78,33 @@ pub(in crate::engine) fn enter(
     }
 }
 
-/// Packets that are for the host go up to its IP stack, and pass PREROUTING there.
+/// Packets that are for the host go up to its IP stack, and pass PREROUTING there. `taken`: the MAC table
+/// says that they are, not the bridge's own MAC.
 pub(in crate::engine) fn go_up(
     walk: &mut Walk<'_, '_>,
     packet: &mut Packets,
     inside: Option<bridge::Inside>,
+    taken: bool,
 ) -> Decided<()> {
     if let Some(inside) = inside {
         let name = walk.world.name(inside.bridge);
         if !packet.to_group() {
             let site = Site::Fdb { bridge: name.clone(), port: name.clone() };
-            walk.step(name.as_str(), site, Decision::Pass, "destination MAC is the bridge's own: up to IP");
+            let whose = if taken { "the host's by the MAC table" } else { "the bridge's own" };
+            walk.step(name.as_str(), site, Decision::Pass, format!("destination MAC is {whose}: up to IP"));
         }
         bridge::up(walk, packet, inside)?;
     }
     receive(walk, packet, inside.is_some_and(|inside| inside.prerouted))
 }
 
-/// The sender addresses the frame: to the other end, or to the host as its router.
+/// The sender addresses the frame: to the other end, or to the host as its router, or as the one to whom
+/// a bridged packet was translated.
 fn address_frame(walk: &Walk<'_, '_>, journey: &Journey, packet: &mut Packets, device: IfIndex, to: End) {
     if !packet.to_group() {
-        let mac =
-            if journey.direct { mac_of(walk, journey, packet, device, to) } else { walk.world.mac(device) };
+        let mut own = walk.world.addresses(device, packet.is_ipv6());
+        let to_host = !journey.direct || own.any(|own| Some(own.net.addr()) == packet.destination());
+        let mac = if to_host { walk.world.mac(device) } else { mac_of(walk, journey, packet, device, to) };
         packet.set_destination_mac(mac);
     }
 }
