@@ -10,7 +10,9 @@ use kvmnet_probes::facts::{Family, Hook, IfIndex, PayloadBase};
 use super::bdd::{Bdd, Decided};
 use super::field::{ARP, FRAGMENT_OFFSET, Field, IPV4, IPV6};
 use super::guard::is_told;
-use super::octets::{Octets, device_kind, device_type, is_at_a_device, name, number, protocol_family};
+use super::octets::{
+    Octets, device_kind, device_type, is_at_a_device, may_have_vrfs, name, number, protocol_family,
+};
 use super::rule::{Loaded, Run, known};
 use super::truth::{self, Truth, host_order};
 use crate::engine::packets::Device;
@@ -320,13 +322,10 @@ impl Run<'_, '_> {
                 let bits = self.headers.bits(self.sets, Field::PacketType)?;
                 [[Truth::NO; 5].as_slice(), &bits].concat().into()
             }
-            "sdif" => truth::bits(&number(Some(0))).into(),
-            "sdifname" => known(&[0; 16]).into(),
-            "ipsec" => {
-                // Packets of guests carry no security path.
-                let local = self.headers.equal(self.sets, Field::Local, 1)?;
-                [[Truth::NO; 7].as_slice(), &[local.doubted()]].concat().into()
-            }
+            "sdif" if !may_have_vrfs(self.scope.world) => truth::bits(&number(Some(0))).into(),
+            "sdifname" if !may_have_vrfs(self.scope.world) => known(&[0; 16]).into(),
+            // A packet that came through a tunnel or is to leave by one has a security path.
+            "ipsec" => [[Truth::NO; 7].as_slice(), &[Truth::MAYBE]].concat().into(),
             "skuid" | "skgid" | "cgroup" if hook != Hook::Input => {
                 let there = self.headers.equal(self.sets, Field::Local, 1)?.doubted();
                 Loaded { bits: vec![Truth::MAYBE; 128], there }

@@ -29,6 +29,12 @@ fn short(value: u16) -> Octets {
     known(&value.to_ne_bytes())
 }
 
+/// Whether packets may come by a VRF: without any no packet has a device of its own under one.
+pub(super) fn may_have_vrfs(world: World<'_>) -> bool {
+    let links = world.snapshot.links.known();
+    links.is_none_or(|links| links.iter().any(|link| matches!(link.kind, LinkKind::Vrf { .. })))
+}
+
 /// Whether `iiftype`, for which the kernel (Linux 6.18) asks the device that the packet is at, has one
 /// also where the hook is told of no input device: `ether saddr` is read in POSTROUTING, at egress, and of
 /// the host's own frames in a bridge's OUTPUT.

@@ -151,7 +151,9 @@ impl<'a> Run<'_, 'a> {
                 return self.load(*destination, &loaded, || "fib".to_owned());
             }
             Expr::Rt { destination, key } => {
-                let loaded = Loaded { bits: vec![Truth::MAYBE; 128], there: Truth::MAYBE };
+                // These are loaded only where a route was chosen (`nft_rt_validate`).
+                let there = if key == "mtu" || key == "ipsec" { Truth::YES } else { Truth::MAYBE };
+                let loaded = Loaded { bits: vec![Truth::MAYBE; 128], there };
                 return self.load(*destination, &loaded, || format!("rt {key}"));
             }
             Expr::Bitwise { .. } | Expr::Shift { .. } | Expr::Byteorder { .. } => self.compute(expr),

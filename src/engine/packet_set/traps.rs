@@ -167,6 +167,30 @@ fn a_key_that_is_written_and_not_followed_may_do_anything() {
 }
 
 #[test]
+fn a_vrf_or_a_tunnel_may_have_brought_a_packet() {
+    let either = |host: &Host, exprs: Vec<Expr>| {
+        let chain = base("c", "filter", Hook::Forward, 0, Policy::Accept).rule([exprs, drop()]);
+        through(host, &table("t", vec![chain]), |sets, passage| text(host, sets, passage.either))
+    };
+    let mut host = Host::healthy();
+    assert_eq!(either(&host, meta("ipsec", &[1])), "meta protocol ip");
+    assert_eq!(either(&host, meta("sdif", &[3, 0, 0, 0])), "no packet");
+    host.link(ETH0).kind = LinkKind::Vrf { table: 5 };
+    assert_eq!(either(&host, meta("sdif", &[3, 0, 0, 0])), "meta protocol ip");
+}
+
+#[test]
+fn the_size_that_a_route_allows_is_there() {
+    let mtu = Expr::Rt { destination: Register(1), key: "mtu".to_owned() };
+    let kind = "tcp option".to_owned();
+    let set = Expr::ExthdrSet { source: Some(Register(1)), kind, header: 2, offset: 2, length: 2 };
+    check(
+        &[vec![tcp(), vec![mtu, set], drop()]],
+        "meta protocol ip meta l4proto tcp ip frag-off & 0x1fff == 0x0",
+    );
+}
+
+#[test]
 fn a_chain_that_loops_is_given_up_and_said() {
     let chain = base("c", "filter", Hook::Forward, 0, Policy::Drop).rule([jump("c")]);
     let host = Host::healthy();
