@@ -173,7 +173,13 @@ impl<'a> Run<'_, 'a> {
                 let there = self.sets.both(tcp, transport)?;
                 return self.test(there, String::new);
             }
-            Expr::Counter | Expr::Log | Expr::Last => {}
+            // Where the set is full the rule ends; to delete never fails (`nft_dynset_eval`).
+            Expr::Dynset { op, set, exprs, .. } if *op != 2 => {
+                let limit = exprs.iter().any(is_limit);
+                let why = if limit { "a limit for each element of" } else { "room in" };
+                return self.test(Truth::MAYBE, || format!("{why} set {set}"));
+            }
+            Expr::Counter | Expr::Log | Expr::Last | Expr::Dynset { .. } => {}
             Expr::Reject(with) => return self.end(Truth::YES, End::Reject(*with), None),
             Expr::Nat { .. } => return self.translate(expr),
             Expr::Masquerade { .. } => return self.masquerade(),
@@ -184,11 +190,6 @@ impl<'a> Run<'_, 'a> {
             Expr::Limit { .. } => return self.test(Truth::MAYBE, || "a rate limit".to_owned()),
             Expr::Quota { .. } => return self.test(Truth::MAYBE, || "a quota".to_owned()),
             Expr::Connlimit { .. } => return self.test(Truth::MAYBE, || "a limit of connections".to_owned()),
-            // Sets that packets fill are taken to have room.
-            Expr::Dynset { exprs, invert, .. } => {
-                let holds = if exprs.iter().any(is_limit) { Truth::MAYBE } else { (!invert).into() };
-                return self.test(holds, || "a limit for each element of a set".to_owned());
-            }
             Expr::ObjectRef { name, kind } => match kind.as_str() {
                 "counter" | "ct-helper" | "ct-timeout" | "ct-expectation" | "secmark" => {}
                 "limit" | "quota" | "connlimit" => {

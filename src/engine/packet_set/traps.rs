@@ -180,6 +180,16 @@ fn a_vrf_or_a_tunnel_may_have_brought_a_packet() {
 }
 
 #[test]
+fn a_set_that_packets_fill_may_be_full() {
+    let fill =
+        |op: u32| Expr::Dynset { set: "s".to_owned(), op, key: Register(1), invert: false, exprs: vec![] };
+    for (op, stopped, why) in [(0, "no packet", vec!["room in set s"]), (2, "meta protocol ip", vec![])] {
+        let (is, _, whys) = stops(&[vec![vec![fill(op)], drop()]], vec![set("s", 4)]);
+        assert_eq!((is.as_str(), whys), (stopped, why.into_iter().map(str::to_owned).collect()));
+    }
+}
+
+#[test]
 fn the_size_that_a_route_allows_is_there() {
     let mtu = Expr::Rt { destination: Register(1), key: "mtu".to_owned() };
     let kind = "tcp option".to_owned();
