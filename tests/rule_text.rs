@@ -6,21 +6,15 @@
 //!
 //! Needs root, nft, iptables and ebtables. Skipped without root, unless `KVMNET_LAB=require`.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "tests run programs and say what they skip; what fails here fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod private_host;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 
 use kvmnet::engine::rule_text;
 use kvmnet_probes::facts::{Family, Generation, Snapshot, Table};
-use kvmnet_probes::sources::{Context, observe};
-use nix::sched::{CloneFlags, unshare};
+use private_host::{on_private_host, run, snapshot};
 
 /// Rules by chain, as `ip filter FORWARD`.
 type Rules = BTreeMap<String, Vec<String>>;
@@ -34,44 +28,6 @@ struct Difference {
 
 const fn differ(theirs: &'static str, ours: &'static str, reason: &'static str) -> Difference {
     Difference { theirs, ours, reason }
-}
-
-/// Runs `test` on a thread that has a network of its own, with some devices.
-fn on_private_host(test: impl FnOnce() + Send + 'static) {
-    if !nix::unistd::geteuid().is_root() {
-        assert_ne!(std::env::var("KVMNET_LAB").as_deref(), Ok("require"), "this test needs root");
-        eprintln!("skipped: needs root");
-        return;
-    }
-    let host = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        run("ip", &["link", "set", "lo", "up"], "");
-        run("ip", &["link", "add", "virbr0", "type", "bridge"], "");
-        test();
-    });
-    if let Err(panic) = host.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// Runs a program on the calling thread's host, with `input`; gives what it prints.
-fn run(program: &str, arguments: &[&str], input: &str) -> String {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn snapshot() -> Snapshot {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(observe(&Context { root: "/nonexistent".into(), ..Context::default() }))
 }
 
 /// The rules of tables as we write them.
