@@ -128,9 +128,11 @@ impl<'a> Run<'_, 'a> {
                 let same = self.given(Some(source), |run, mac| {
                     run.headers.equal(run.sets, Field::SourceMac, number(*mac))
                 })?;
-                // Without a link-layer header the match fails, also a negated one.
+                // Without a header of Ethernet the match fails, also a negated one.
                 let framed = self.headers.equal(self.sets, Field::Framed, 1)?;
-                self.sets.both(framed, same)?
+                let device = self.meta("iiftype")?;
+                let ethernet = super::truth::equal(self.sets, &device.bits, &1_u16.to_ne_bytes())?;
+                self.all(&[framed, device.there, ethernet, same])?
             }
             XtTest::Pkttype { packet_type } => self.given(Some(packet_type), |run, kind| {
                 run.headers.equal(run.sets, Field::PacketType, (*kind).into())
