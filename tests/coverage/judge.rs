@@ -297,24 +297,26 @@ fn is_either_way(table: &Table, expr: &Expr) -> bool {
 }
 
 /// The table with no other rule in its base chain.
-fn alone(table: &Table, chain: &Chain, rule: &Rule, policy: Policy) -> Table {
-    let mut table = table.clone();
-    for other in table.chains.iter_mut().filter(|other| other.base.is_some()) {
-        other.rules.clear();
-        if other.name == chain.name {
-            other.rules.push(rule.clone());
-        }
-        other.base.iter_mut().for_each(|base| base.policy = policy);
-    }
+pub(crate) fn alone(table: &Table, chain: &Chain, rule: &Rule, policy: Policy) -> Table {
     // Rules that fill a set are elsewhere in the table.
     let fills = chain.rules.iter().filter(|rule| rule.exprs.iter().any(|e| matches!(e, Expr::Dynset { .. })));
-    let rules = fills.cloned().collect();
-    table.chains.push(Chain { name: "fills".to_owned(), handle: 0, base: None, rules });
-    table
+    let fills = Chain { name: "fills".to_owned(), handle: 0, base: None, rules: fills.cloned().collect() };
+    let base = chain.base.clone().map(|base| BaseChain { policy, ..base });
+    let own = Chain { name: chain.name.clone(), handle: chain.handle, base, rules: vec![rule.clone()] };
+    let others = table.chains.iter().filter(|other| other.base.is_none()).cloned();
+    Table {
+        chains: others.chain([own, fills]).collect(),
+        name: table.name.clone(),
+        comment: None,
+        sets: table.sets.clone(),
+        objects: table.objects.clone(),
+        flowtables: table.flowtables.clone(),
+        ..*table
+    }
 }
 
 /// Packets that can come to the hook, by devices that are there.
-fn possible(all: &mut HostSets<'_>, snapshot: &Snapshot, base: &BaseChain) -> Decided<PacketSet> {
+pub(crate) fn possible(all: &mut HostSets<'_>, snapshot: &Snapshot, base: &BaseChain) -> Decided<PacketSet> {
     let devices = snapshot.links.items().iter().map(|link| u128::from(link.index.0));
     let devices: Vec<_> = devices.chain([0]).map(|index| index..=index).collect();
     let mut parts = Vec::new();

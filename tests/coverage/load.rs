@@ -77,8 +77,8 @@ fn add(sample: &Sample, rule: &str) -> Result<String, String> {
     attempt(&format!("{tool}-nft"), &arguments, "")
 }
 
-/// Tables, chains and objects. What an older kernel does not have is missed where it is used.
-fn prepare() {
+/// Two bridges with a port and addresses.
+pub(crate) fn devices() {
     run("ip", &["link", "add", "virbr1", "type", "bridge"], "");
     run("ip", &["link", "set", "virbr1", "group", "7"], "");
     run("ip", &["link", "add", "vnet0", "type", "veth", "peer", "name", "vnet1"], "");
@@ -87,6 +87,11 @@ fn prepare() {
     run("ip", &["address", "add", "192.0.2.254/24", "dev", "virbr0"], "");
     run("ip", &["address", "add", "2001:db8::fe/64", "dev", "virbr0", "nodad"], "");
     run("ip", &["link", "set", "virbr0", "up"], "");
+}
+
+/// Tables, chains and objects. What an older kernel does not have is missed where it is used.
+fn prepare() {
+    devices();
     let mut commands = Vec::new();
     for (family, chains) in NFT {
         commands.push(format!("add table {family} t"));

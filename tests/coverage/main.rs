@@ -10,6 +10,8 @@
 //! - a statement that changes nothing must be known to do nothing;
 //! - every extension that is installed must have a sample.
 //!
+//! [`translation`] holds what iptables loads against what iptables-translate makes of it.
+//!
 //! Needs root, nft and iptables. Skipped without root, unless `KVMNET_LAB=require`.
 
 #![expect(
@@ -24,6 +26,7 @@ mod load;
 mod private_host;
 mod samples;
 mod table;
+mod translation;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -61,6 +64,26 @@ fn every_rule_is_exact_or_visibly_open() {
             let hint = "docs/coverage.md is stale: run this test as root with KVMNET_UPDATE=1";
             assert!(fresh == copy, "{hint}\n{}", stale.join(""));
         }
+    });
+}
+
+/// iptables-translate says the same with nft's expressions as iptables with xtables' matches.
+#[test]
+fn iptables_and_its_translation_hold_for_the_same_packets() {
+    private_host::on_private_host(|| {
+        load::devices();
+        let mut met = BTreeSet::new();
+        for (tool, family) in [("iptables", "ip"), ("ip6tables", "ip6")] {
+            let rules = translation::rules(200, family == "ip6");
+            let tally = translation::compare(tool, family, &rules, private_host::snapshot);
+            eprintln!("{tool}: {} rules compared, {} of them exact", tally.compared, tally.exact);
+            let wrong = tally.wrong.join("\n");
+            assert!(tally.wrong.is_empty(), "{} differ otherwise than known:\n{wrong}", tally.wrong.len());
+            assert!(tally.exact * 2 > rules.len(), "too few are compared: {}", tally.exact);
+            met.extend(tally.met);
+        }
+        let gone = translation::DIFFERENT.iter().find(|(part, _)| !met.contains(part));
+        assert!(gone.is_none(), "does not occur any more: {gone:?}");
     });
 }
 
