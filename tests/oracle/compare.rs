@@ -106,6 +106,7 @@ pub(crate) fn compare_all(
 /// The claim's packet is the one that shows the leak, and its answer comes back.
 fn is_shown_by(leak: &Leak, claim: &Claim) -> bool {
     leak.answered
+        && leak.honest
         && leak.traffic == Some(claim.traffic)
         && (Some(leak.ends.0), Some(leak.ends.1)) == (claim.source, claim.destination)
 }

@@ -17,7 +17,7 @@ use crate::places::{
     BRIDGE_PORTS, GUESTS, Guest, INTERNET, LAN_PORT_MAC, LAN_ROUTER, LAN_ROUTER_MAC, NETS, Net, PORTS,
     ROUTER, ROUTER_MAC, UPLINK, UPLINK_MAC,
 };
-use crate::run::{feed, ip, must, namespace, sysctl, thread};
+use crate::run::{feed, inside, ip, must, namespace, sysctl, thread};
 
 /// What a namespace has from the start: nothing is filtered, asked for or learned by itself.
 const PLAIN: [(&str, &str); 8] = [
@@ -53,7 +53,7 @@ const HOST: [(&str, &str); 5] = [
 /// The private host. The thread that builds it is in its namespace from then on.
 pub(crate) struct Host {
     /// Guests and internet, and who listens there.
-    _peers: Vec<(File, Vec<TcpListener>)>,
+    peers: Vec<(File, Vec<TcpListener>)>,
     _listeners: Vec<TcpListener>,
     undo: Vec<Item>,
 }
@@ -84,7 +84,17 @@ impl Host {
         for (name, value) in HOST {
             sysctl(name, value)?;
         }
-        Ok(Self { _peers: peers, _listeners: listeners()?, undo: Vec::new() })
+        Ok(Self { peers, _listeners: listeners()?, undo: Vec::new() })
+    }
+
+    /// Does something as a guest, by its place among [`GUESTS`].
+    pub(crate) fn as_guest<T: Send>(
+        &self,
+        guest: usize,
+        work: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        // The first peer is the internet.
+        inside(&self.peers[1 + guest].0, work)
     }
 
     /// Remembers what a trial changed beyond what [`Self::reset`] clears anyway.

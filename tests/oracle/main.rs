@@ -18,6 +18,7 @@ mod campaign;
 mod case;
 mod compare;
 mod config;
+mod fragments;
 mod generate;
 mod host;
 mod libvirt;
@@ -79,6 +80,14 @@ fn every_trap_is_avoided() {
 fn a_device_that_is_made_again_has_another_number() {
     if can_run() {
         let wrong = std::thread::spawn(traps::wrong_numbers).join().unwrap().unwrap();
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+}
+
+#[test]
+fn fragments_meet_what_is_stated() {
+    if can_run() {
+        let wrong = std::thread::spawn(fragments::wrong).join().unwrap().unwrap();
         assert!(wrong.is_empty(), "{wrong}");
     }
 }

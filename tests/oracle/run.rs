@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Runs a program with `script` as its input; gives whether it succeeded, and what it complained of.
 pub(crate) fn feed(program: &str, arguments: &[&str], script: &str) -> anyhow::Result<(bool, String)> {
@@ -52,6 +52,20 @@ pub(crate) fn namespace<T: Send>(
             Ok((file, done))
         });
         built.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Runs `work` in a namespace.
+pub(crate) fn inside<T: Send>(
+    namespace: &File,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            setns(namespace, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;
+            work()
+        });
+        done.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

@@ -21,6 +21,9 @@ use crate::random::Random;
 /// Answers come within a millisecond; the rest is for a machine that is busy.
 const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Pairs of ends in a trial of which it is asked what of all packets passes.
+const PAIRS: usize = 6;
+
 /// How long everybody speaks before the host is read.
 const WARM_UP: Duration = Duration::from_millis(250);
 
@@ -68,8 +71,20 @@ impl Trial {
         lan.expect("libvirt's facts have it").lan_gateway = Some(ip(LAN_ROUTER[usize::from(self.lan_ipv6)]));
         let mut engine = Engine::new(&snapshot, &topology);
         let mut claims = self.claims.clone();
-        let denials: Vec<Option<Denial>> =
-            self.claims.iter().map(|claim| engine.deny(&denied(claim))).collect();
+        // One pair of ends after the other, as far as a trial has time for it.
+        let mut pairs: Vec<(Zone, Zone, bool)> = Vec::new();
+        let denials: Vec<Option<Denial>> = self
+            .claims
+            .iter()
+            .map(|claim| {
+                let pair = (claim.from, claim.to, claim.ipv6);
+                if pairs.contains(&pair) || pairs.len() >= PAIRS {
+                    return None;
+                }
+                pairs.push(pair);
+                engine.deny(&denied(claim))
+            })
+            .collect();
         // What is said to pass of all packets is sent, too, where the wire can speak as its sender.
         for (claim, denial) in self.claims.iter().zip(&denials) {
             if let Some(shown) = denial.as_ref().and_then(|denial| shown(claim, denial))
@@ -114,8 +129,8 @@ fn denied(claim: &Claim) -> Claim {
 /// The packet that shows a leak, if it is one that its sender would send.
 fn shown(claim: &Claim, denial: &Denial) -> Option<Claim> {
     let Denial::Leaks(leak) = denial else { return None };
-    let honest = (Some(leak.ends.0), Some(leak.ends.1)) == (claim.source, claim.destination);
-    let traffic = leak.traffic.filter(|_| honest)?;
+    let same = (Some(leak.ends.0), Some(leak.ends.1)) == (claim.source, claim.destination);
+    let traffic = leak.traffic.filter(|_| leak.honest && same)?;
     Some(Claim { traffic, ..claim.clone() })
 }
 

@@ -83,6 +83,8 @@ pub struct Arena {
     /// Direct-mapped, as long as the unique table.
     cache: Vec<Cached>,
     budget: usize,
+    /// The budget of the question at hand.
+    allowed: usize,
 }
 
 const SMALLEST: usize = 1 << 10;
@@ -97,7 +99,13 @@ impl Arena {
             cache: vec![UNUSED; SMALLEST],
             // Numbers of nodes are stored in 31 bits.
             budget: budget.min(1 << 31),
+            allowed: budget.min(1 << 31),
         }
+    }
+
+    /// Allows for so many nodes more than there are now, within the budget.
+    pub fn allow(&mut self, more: usize) {
+        self.allowed = self.budget.min(self.nodes.len().saturating_add(more));
     }
 
     /// Nodes in use.
@@ -113,10 +121,10 @@ impl Arena {
     /// Runs `attempt` with a budget of `more` nodes from here on; if that is not enough, it leaves
     /// nothing behind. Sets that it made are valid only if it succeeds.
     pub fn attempt<T>(&mut self, more: usize, attempt: impl FnOnce(&mut Self) -> Decided<T>) -> Decided<T> {
-        let (budget, before) = (self.budget, self.nodes.len());
-        self.budget = budget.min(before.saturating_add(more));
+        let (allowed, before) = (self.allowed, self.nodes.len());
+        self.allowed = allowed.min(before.saturating_add(more));
         let result = attempt(self);
-        self.budget = budget;
+        self.allowed = allowed;
         if result.is_err() {
             self.rollback(before);
         }
@@ -149,7 +157,7 @@ impl Arena {
             }
             slot = (slot + 1) & (self.unique.len() - 1);
         }
-        if self.nodes.len() >= self.budget {
+        if self.nodes.len() >= self.allowed {
             return Err(Undecided);
         }
         let number = u32::try_from(self.nodes.len()).expect("the budget is below 2^31");

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use kvmnet_probes::facts::{IfIndex, NextHop, RouteKind};
+use kvmnet_probes::facts::{Hook, IfIndex, NextHop, RouteKind};
 
 use super::bdd::{Bdd, Decided};
 use super::field::{Field, IPV4, IPV6};
@@ -108,7 +108,16 @@ impl Run<'_, '_> {
             }
             within = self.sets.and(within, asks.no)?;
         }
-        let query = way_back(&self.headers, ipv6, flags & MARK != 0, None);
+        // In FORWARD `saddr . iif` asks as if the answer came in by the device by which the packet leaves
+        // (`nft_fib4_eval`, `nft_fib6_flowi_init`).
+        let turns_back = self.scope.hook == Hook::Forward && field == Field::Source && flags & INPUT != 0;
+        let by = match self.headers.constant(Field::OutputDevice) {
+            _ if !turns_back => None,
+            Some(number) => index(number).filter(|device| device.0 != 0),
+            // By one of several devices.
+            None => return Ok(found),
+        };
+        let query = way_back(&self.headers, ipv6, flags & MARK != 0, by);
         let query = if field == Field::Source {
             query
         } else {

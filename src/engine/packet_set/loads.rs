@@ -42,6 +42,12 @@ enum Part {
     Unknown,
 }
 
+/// Whether the kernel loads this from a transport header without asking for a later fragment
+/// (`nft_payload_fast_eval`, Linux 6.18): it then reads what lies there instead of one.
+fn is_fast(offset: u32, length: u32) -> bool {
+    matches!(length, 1 | 2 | 4) && offset.is_multiple_of(length)
+}
+
 impl Run<'_, '_> {
     /// Whether packets are of this EtherType. A hook of one family sees no other.
     pub(super) fn family(&mut self, ether_type: u128) -> Decided<Truth> {
@@ -64,8 +70,13 @@ impl Run<'_, '_> {
     /// Whether there is a transport header: later fragments have none.
     pub(super) fn transport(&mut self) -> Decided<Truth> {
         let ip = self.ip()?;
-        let first = self.headers.masked(self.sets, Field::Fragment, 0, FRAGMENT_OFFSET)?;
+        let first = self.is_first()?;
         self.sets.both(ip, first)
+    }
+
+    /// Whether it is no later fragment.
+    fn is_first(&mut self) -> Decided<Truth> {
+        self.headers.masked(self.sets, Field::Fragment, 0, FRAGMENT_OFFSET)
     }
 
     /// Whether there are ports.
@@ -99,6 +110,11 @@ impl Run<'_, '_> {
         let there = match base {
             PayloadBase::Link => self.headers.equal(self.sets, Field::Framed, 1)?,
             PayloadBase::Network => Truth::YES,
+            PayloadBase::Transport if is_fast(offset, length) => {
+                // Of a later fragment that is long enough.
+                let (ip, transport) = (self.ip()?, self.transport()?);
+                Truth { yes: transport.yes, no: ip.no }
+            }
             PayloadBase::Transport => self.transport()?,
             PayloadBase::Inner | PayloadBase::Tunnel => self.transport()?.doubted(),
         };
@@ -107,7 +123,10 @@ impl Run<'_, '_> {
             bits.extend(match base {
                 PayloadBase::Link => self.link_octet(at)?,
                 PayloadBase::Network => self.network_octet(at)?,
-                PayloadBase::Transport => self.transport_octet(at)?,
+                PayloadBase::Transport => {
+                    let (octet, first) = (self.transport_octet(at)?, self.is_first()?);
+                    self.choose(first, &octet, &UNKNOWN)?
+                }
                 PayloadBase::Inner | PayloadBase::Tunnel => UNKNOWN.to_vec(),
             });
         }

@@ -55,10 +55,18 @@ fn not(mut exprs: Vec<Expr>) -> Vec<Expr> {
 
 #[test]
 fn a_header_that_is_not_there_breaks_a_negated_test_too() {
-    check(
-        &[vec![tcp(), not(dport(80)), drop()]],
-        "meta protocol ip ip frag-off & 0x1fff == 0x0 tcp dport != 80",
-    );
+    let first = "meta protocol ip meta l4proto tcp ip frag-off & 0x1fff == 0x0";
+    let unaligned = payload(PayloadBase::Transport, 5, &[0; 2]);
+    let (stopped, either, _) = stops(&[vec![tcp(), not(unaligned), drop()]], Vec::new());
+    assert_eq!((stopped.as_str(), either.as_str()), ("no packet", first));
+}
+
+#[test]
+fn a_short_load_reads_what_a_later_fragment_has_in_place_of_a_header() {
+    let (stopped, either, whys) = stops(&[vec![tcp(), not(dport(80)), drop()]], Vec::new());
+    assert_eq!(stopped, "meta protocol ip ip frag-off & 0x1fff == 0x0 tcp dport != 80");
+    assert_eq!(either, "meta protocol ip meta l4proto tcp ip frag-off & 0x1fff != 0x0");
+    assert_eq!(whys, ["a header that may be missing"]);
 }
 
 #[test]
@@ -130,11 +138,14 @@ fn rewrite(base: PayloadBase, offset: u32, octets: &[u8]) -> Vec<Expr> {
 fn what_is_written_into_a_header_needs_one_and_is_read_again() {
     let flags = |flags: u8| payload(PayloadBase::Transport, 13, &[flags]);
     let set = rewrite(PayloadBase::Transport, 13, &[2]);
-    check(
-        &[vec![tcp(), saddr(&[10]), set], vec![tcp(), flags(2), drop()]],
+    let rules = [vec![tcp(), saddr(&[10]), set], vec![tcp(), flags(2), drop()]];
+    let (stopped, either, _) = stops(&rules, Vec::new());
+    assert_eq!(
+        stopped,
         "meta protocol ip ip frag-off & 0x1fff == 0x0 tcp flags 0x2 or \
-         meta l4proto tcp ip saddr 10.0.0.0/8 ip frag-off & 0x1fff == 0x0",
+         meta l4proto tcp ip saddr 10.0.0.0/8 ip frag-off & 0x1fff == 0x0"
     );
+    assert_eq!(either, "meta protocol ip meta l4proto tcp ip frag-off & 0x1fff != 0x0");
     let checksum = rewrite(PayloadBase::Transport, 16, &[0, 0]);
     let option =
         Expr::ExthdrSet { source: None, kind: "tcp option".to_owned(), header: 5, offset: 0, length: 0 };
