@@ -8,6 +8,7 @@ mod schema;
 pub mod catalogue;
 pub mod json;
 pub mod ports;
+pub mod survey;
 pub mod table;
 pub mod text;
 pub mod trace;

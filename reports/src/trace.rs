@@ -93,7 +93,7 @@ pub struct TraceSite {
 }
 
 impl TraceStep {
-    fn stops(&self) -> bool {
+    pub(crate) fn stops(&self) -> bool {
         matches!(self.decision, TraceDecision::Drop | TraceDecision::Reject)
     }
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
-use kvmnet_reports::trace::{self, SCHEMA, Trace, TraceDecision, TraceSite, TraceStep};
+use kvmnet_reports::survey::{self, Stop, Survey, Way};
+use kvmnet_reports::trace::{self, Trace, TraceDecision, TraceSite, TraceStep};
 use kvmnet_reports::{Expected, Predicted, json};
 
 use super::failure::Failure;
 use super::output::{Color, Destination, Format};
 use super::{endpoint, exit, facts};
 use crate::engine::owner::{Owner, owner};
-use crate::engine::{Decision, Engine, Fate, Site};
+use crate::engine::{Decision, Engine, Fate, Site, Step};
 use crate::model::{Claim, Topology, Traffic};
 use endpoint::Endpoint;
 
@@ -25,11 +26,12 @@ Examples:
   kvmnet trace --from vm:web1/2 --to vm:db1     from its second NIC
   kvmnet trace --from host --to vm:web1
   kvmnet trace --from outside:203.0.113.9 --to vm:web1 --proto tcp --dport 22
+  kvmnet trace --from vm:web1 --to internet --all     what of all packets passes, what is dropped where
   kvmnet trace --from vm:web1 --to internet --snapshot host.json --format json";
 
 const CODES: &str = "\
 The exit code is 0 if the packet arrives and its reply comes back, 1 if either is stopped, 3 if that
-cannot be said.";
+cannot be said. With --all it is 0 if some packet surely arrives, 1 if none does, 3 if that cannot be said.";
 
 /// Follow one packet and its reply through the host, rule by rule, without sending it
 ///
@@ -52,6 +54,9 @@ pub(crate) struct Arguments {
     /// To which port, with `--proto tcp` or `udp`
     #[arg(long, value_name = "PORT")]
     dport: Option<u16>,
+    /// All packets in place of one: what arrives, and which are stopped where
+    #[arg(long, conflicts_with_all = ["proto", "dport"])]
+    all: bool,
     /// In which form to write
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -91,29 +96,83 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         traffic,
         expected: Expected::Allow,
     };
-    let fate = Engine::new(&snapshot, &topology).fate(&claim);
-    let trace = Trace {
-        schema: SCHEMA.to_owned(),
-        host: snapshot.host.name.clone(),
-        from: in_words(&arguments.from, claim.source),
-        to: in_words(&arguments.to, claim.destination),
-        traffic: claim.traffic_in_words(),
-        predicted: fate.predicted,
-        steps: steps(&snapshot, &fate),
-    };
     let destination = Destination::from(arguments.output);
-    let mut text = Vec::new();
-    let written = match arguments.format {
-        Format::Table => trace::write(&trace, destination.form(color), &mut text),
-        Format::Json => json::write(&trace, &mut text),
+    let form = destination.form(color);
+    let mut engine = Engine::new(&snapshot, &topology);
+    let ends = [in_words(&arguments.from, claim.source), in_words(&arguments.to, claim.destination)];
+    let (text, predicted) = if arguments.all {
+        let survey = survey(&mut engine, &claim, ends)?;
+        (written(&survey, arguments.format, |text| survey::write(&survey, form, text)), survey.predicted())
+    } else {
+        let trace = trace(&engine.fate(&claim), &snapshot, &claim, ends);
+        (written(&trace, arguments.format, |text| trace::write(&trace, form, text)), trace.predicted)
     };
-    written.expect("memory takes every byte");
     destination.deliver(&text, false)?;
-    Ok(ExitCode::from(match trace.predicted {
+    Ok(ExitCode::from(match predicted {
         Predicted::Allow => exit::VERIFIED,
         Predicted::Deny => exit::GAPS,
         Predicted::Partial | Predicted::Unknown => exit::INCOMPLETE,
     }))
+}
+
+/// As JSON, or as the given writer writes it.
+fn written(
+    value: &impl serde::Serialize,
+    format: Format,
+    table: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
+) -> Vec<u8> {
+    let mut text = Vec::new();
+    let written = match format {
+        Format::Table => table(&mut text),
+        Format::Json => json::write(value, &mut text),
+    };
+    written.expect("memory takes every byte");
+    text
+}
+
+fn trace(fate: &Fate, snapshot: &Snapshot, claim: &Claim, [from, to]: [String; 2]) -> Trace {
+    Trace {
+        schema: trace::SCHEMA.to_owned(),
+        host: snapshot.host.name.clone(),
+        from,
+        to,
+        traffic: claim.traffic_in_words(),
+        predicted: fate.predicted,
+        steps: fate.steps.iter().map(|step| in_report(snapshot, step)).collect(),
+    }
+}
+
+/// All packets of both families, by each way that they can go.
+fn survey(engine: &mut Engine<'_>, claim: &Claim, [from, to]: [String; 2]) -> Result<Survey, Failure> {
+    let mut ways = Vec::new();
+    let families: &[bool] =
+        if claim.destination.is_some_and(|to| to.is_ipv6()) { &[true] } else { &[false, true] };
+    for ipv6 in families {
+        let surveyed = engine.survey(&Claim { ipv6: *ipv6, ..claim.clone() });
+        let surveyed =
+            surveyed.map_err(|_| Failure::Usage("these packets are too many kinds to be told apart"))?;
+        let Some(surveyed) = surveyed else {
+            return Err(Failure::Usage(
+                "--all follows packets from a VM or the outside to another VM or the internet; without it one \
+                 packet is followed, also to or from the host",
+            ));
+        };
+        ways.extend(surveyed.into_iter().map(|way| {
+            Way {
+                packets: way.asked,
+                arrive: way.arrive,
+                answered: way.answered,
+                undecided: way.undecided,
+                stops: way
+                    .stops
+                    .into_iter()
+                    .map(|(step, packets)| Stop { step: in_report(engine.snapshot(), &step), packets })
+                    .collect(),
+            }
+        }));
+    }
+    let host = engine.snapshot().host.name.clone();
+    Ok(Survey { schema: survey::SCHEMA.to_owned(), host, from, to, ways })
 }
 
 fn traffic(proto: Proto, port: Option<u16>) -> Result<Traffic, Failure> {
@@ -141,8 +200,8 @@ fn in_words(end: &Endpoint, address: Option<IpAddr>) -> String {
     }
 }
 
-fn steps(snapshot: &Snapshot, fate: &Fate) -> Vec<TraceStep> {
-    let step = |step: &crate::engine::Step| TraceStep {
+fn in_report(snapshot: &Snapshot, step: &Step) -> TraceStep {
+    TraceStep {
         reply: step.reply,
         place: step.place.clone(),
         decision: match step.decision {
@@ -154,8 +213,7 @@ fn steps(snapshot: &Snapshot, fate: &Fate) -> Vec<TraceStep> {
         },
         text: step.text.clone(),
         site: site(snapshot, &step.site),
-    };
-    fate.steps.iter().map(step).collect()
+    }
 }
 
 fn site(snapshot: &Snapshot, site: &Site) -> TraceSite {

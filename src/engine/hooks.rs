@@ -64,8 +64,7 @@ pub(super) fn pass<'a>(
     };
     if tracks {
         until(walk, packets, Some(CONNTRACK))?;
-        let one = walk.one;
-        packets.track(walk.sets(), one)?;
+        packets.track(walk.sets())?;
     }
     if let Some(priority) = nat_priority.filter(|_| matches!(family, Family::Ip | Family::Ip6)) {
         until(walk, packets, Some(priority))?;

@@ -8,7 +8,9 @@ use kvmnet_probes::facts::{Family, Hook, IfIndex, RouteKind, RuleAction};
 use super::packet_set::field::address_value;
 use super::packet_set::{Bdd, Decided, Field, PacketSet};
 use super::packets::Packets;
-use super::route::{Answer, Answers, Query, in_prefix, look_up, route_text, rule_text, table_name, way_back};
+use super::route::{
+    Answer, Answers, LOCAL, Query, in_prefix, look_up, route_text, rule_text, table_name, way_back,
+};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
 
@@ -369,17 +371,24 @@ fn are_martian(walk: &mut Walk<'_, '_>, packets: &Packets, device: &str, forward
             (Field::Destination, "127.0.0.0/8", localnet == Some(false)),
             // A router of multicast, which says so there, may forward it.
             (Field::Destination, "224.0.0.0/4", forwarded && multicast == Some(0)),
+            (Field::Destination, "255.255.255.255/32", forwarded),
         ]
     };
-    for (field, net, _) in martian.iter().filter(|(.., dropped)| *dropped) {
-        let net: IpNet = net.parse().expect("a literal network");
-        let holds = in_prefix(&mut walk.host.sets, &packets.headers, *field, net)?;
-        let (some, _) = walk.parted(holds)?;
-        if some != Bdd::NONE {
-            let end = if *field == Field::Source { "source" } else { "destination" };
-            let text = format!("martian {end} {net}");
-            walk.step_of(some, device, Site::Route { table: None, text: text.clone() }, Decision::Drop, text);
+    for (field, end) in [(Field::Source, "source"), (Field::Destination, "destination")] {
+        let mut all = Bdd::NONE;
+        let mut nets = Vec::new();
+        for (_, net, _) in martian.iter().filter(|(of, _, dropped)| *of == field && *dropped) {
+            let parsed: IpNet = net.parse().expect("a literal network");
+            let holds = in_prefix(&mut walk.host.sets, &packets.headers, field, parsed)?;
+            let (some, _) = walk.parted(holds)?;
+            if some != Bdd::NONE {
+                all = walk.sets().or(all, some)?;
+                nets.push(*net);
+            }
         }
+        let text = format!("martian {end} {}", nets.join(", "));
+        let site = Site::Route { table: None, text: text.clone() };
+        walk.step_of(all, device, site, Decision::Drop, text);
     }
     Ok(())
 }
@@ -407,6 +416,8 @@ fn source_is_valid(
     let marked = value(walk, "src_valid_mark").is_some_and(|(value, _)| value != 0);
     let name = format!("net/ipv4/conf/{place}/rp_filter");
     let query = way_back(&packets.headers, false, marked, out);
+    // The host's own addresses and those of broadcasts, which are named only where it is one of them.
+    let mut own = Bdd::NONE;
     for (answer, some) in look_up(&mut walk.host.sets, walk.world, query, walk.asked)? {
         let answer = match answer {
             Answer::Route(route, _)
@@ -439,6 +450,7 @@ fn source_is_valid(
                     }
                 }
                 RouteKind::Local if value(walk, "accept_local").is_some_and(|(value, _)| value != 0) => {}
+                _ if !walk.one => own = walk.sets().or(own, some)?,
                 _ => {
                     let text = route_text(walk.world, route);
                     let words = format!("martian source {address}: {text}");
@@ -454,6 +466,9 @@ fn source_is_valid(
             Answer::Rule(_) | Answer::Nothing | Answer::Unknown(_) => {}
         }
     }
+    let text = "martian source: an address of this host, or of a broadcast".to_owned();
+    let site = Site::Route { table: Some(LOCAL), text: text.clone() };
+    walk.step_of(own, device, site, Decision::Drop, text);
     Ok(())
 }
 

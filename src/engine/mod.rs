@@ -25,6 +25,7 @@ mod rule_text;
 mod scope;
 mod service;
 mod shell;
+mod survey;
 #[cfg(test)]
 mod testing;
 mod walk;
@@ -35,3 +36,4 @@ pub use path::Engine;
 pub use proof::{Denial, Leak};
 pub use rule_text::rule_text;
 pub use shell::quoted;
+pub use survey::Survey;

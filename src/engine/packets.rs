@@ -232,9 +232,8 @@ impl Packets {
         Ok(Self { reply: true, connection, ..reply })
     }
 
-    /// Passes conntrack's own hook. Of `one` packet that begins a flow it is known that it does; of many
-    /// some are invalid, and [`Field::CtState`] tells them apart.
-    pub(super) fn track(&mut self, sets: &mut Arena, one: bool) -> Decided<()> {
+    /// Passes conntrack's own hook.
+    pub(super) fn track(&mut self, sets: &mut Arena) -> Decided<()> {
         if self.is_arp() {
             return Ok(());
         }
@@ -247,11 +246,7 @@ impl Packets {
             let surely = sets.both(unseen, holds)?;
             packets.headers.write(sets, Field::CtState, (surely.yes, !surely.no), bits)
         };
-        let found = match (self.reply, one) {
-            (true, _) => ESTABLISHED.to_vec(),
-            (false, true) => NEW.to_vec(),
-            (false, false) => Headers::default().bits(sets, Field::CtState)?,
-        };
+        let found = if self.reply { ESTABLISHED } else { NEW };
         // Neighbour and router discovery is never tracked.
         let discovery = self.is_discovery(sets)?;
         let udp = self.headers.equal(sets, Field::Protocol, 17)?;
@@ -375,6 +370,7 @@ fn set_mac(headers: &mut Headers, field: Field, mac: Option<Mac>) {
     }
 }
 
-fn number(mac: Mac) -> u128 {
+/// The value of a field for the MAC.
+pub(super) fn number(mac: Mac) -> u128 {
     mac.0.iter().fold(0, |number, octet| number << 8 | u128::from(*octet))
 }

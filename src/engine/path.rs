@@ -25,7 +25,7 @@ pub(super) mod leave;
 const WAYS: usize = 16;
 
 /// Nodes that the sets of one host may take, of 36 octets each.
-const NODES: usize = 1 << 21;
+pub(super) const NODES: usize = 1 << 21;
 
 /// Predicts what becomes of packets on one host.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// The facts of the host.
+    pub fn snapshot(&self) -> &'a Snapshot {
+        self.world.snapshot
+    }
+
     /// What becomes of the packet that stands for `claim`, and of its reply.
     pub fn fate(&mut self, claim: &Claim) -> Fate {
         let (ways, mut fate) = self.by_way(claim, 0);
@@ -70,6 +75,7 @@ impl<'a> Engine<'a> {
     }
 
     fn by_way(&mut self, claim: &Claim, pick: usize) -> (usize, Fate) {
+        self.host.sets.allow(NODES);
         let mut walk = Walk::new(&mut self.host, self.world, self.topology, Bdd::ALL, pick);
         let walked = there_and_back(&mut walk, claim);
         let ways = walk.ways;

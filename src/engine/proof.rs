@@ -15,18 +15,19 @@ use std::rc::Rc;
 use kvmnet_probes::facts::{Family, IfIndex};
 use kvmnet_reports::Expected;
 
+use super::Decision;
 use super::claimed::{End, Journey, journey};
 use super::classes::representatives;
 use super::host::route_everywhere;
-use super::packet_set::field::FRAGMENT_OFFSET;
-use super::packet_set::{Arena, Bdd, Decided, Field, Packet, PacketSet, Undecided};
-use super::packets::Packets;
+use super::packet_set::field::{ARP, IPV4, IPV6, address_value};
+use super::packet_set::{Arena, Bdd, Decided, Field, HostSets, Packet, PacketSet, Truth, Undecided};
+use super::packets::{Packets, number};
 use super::path::ends::attachment;
 use super::path::enter::{Entered, enter, go_up};
 use super::path::leave::leave_host;
-use super::path::{Engine, answers_directly, carry};
-use super::walk::{Opened, Walk};
-use crate::model::{Claim, NetworkZone, Topology, Traffic};
+use super::path::{Engine, NODES, answers_directly, carry};
+use super::walk::{Taken, Walk};
+use crate::model::{Claim, NetworkZone, Topology, Traffic, Zone};
 
 /// Whether a denial holds for all packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Leak {
     pub protocol: u8,
     /// Its answers find their way back.
     pub answered: bool,
+    /// It has the sender's own MAC and address, as far as they are known.
+    pub honest: bool,
 }
 
 /// What is left of all packets of a sender once they are routed.
@@ -60,34 +63,41 @@ pub(super) struct Outward {
     packets: Packets,
     /// By which device which of them leave, if nothing stops them.
     ways: Vec<(IfIndex, PacketSet)>,
-    fate: Open,
+    walked: Walked,
 }
 
-/// Packets that surely do not come through, those that may not, and what leaves the latter open.
+/// What has become of packets on their way.
 #[derive(Debug)]
-struct Open {
+struct Walked {
+    /// They surely do not come through.
     stopped: PacketSet,
+    /// They may not come through.
     undecided: PacketSet,
-    why: Opened,
+    taken: Vec<Taken>,
 }
 
-/// What has been followed once, by who sends and the family.
-pub(super) type Followed = HashMap<(End, bool), Rc<Outward>>;
+/// What has been followed once, by who sends and the family; `None`: that took too many nodes.
+pub(super) type Followed = HashMap<(End, bool), Option<Rc<Outward>>>;
 
-/// Packets that arrive.
+/// Packets that are on their way to an end, and which of them arrive.
 #[derive(Debug)]
-struct Arrival {
-    /// Those that may.
-    may: PacketSet,
+pub(super) struct Arrival {
+    pub(super) family: Family,
+    /// All that are routed or bridged there, if nothing stops them.
+    pub(super) asked: PacketSet,
+    /// Those that may arrive.
+    pub(super) may: PacketSet,
     /// Those that surely do.
-    surely: PacketSet,
+    pub(super) surely: PacketSet,
     /// Those whose answers come back, too.
-    answered: PacketSet,
-    why: Opened,
+    pub(super) answered: PacketSet,
+    pub(super) taken: Vec<Taken>,
 }
 
 /// Nodes up to which sets are kept from one question to the next.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = NODES / 2;
+/// Nodes that one question may take.
+const QUESTION: usize = NODES / 4;
 
 impl<'a> Engine<'a> {
     /// Whether the claim, which must be a denial, holds for all packets; `None` if it is about what cannot
@@ -99,6 +109,7 @@ impl<'a> Engine<'a> {
         if self.host.sets.len() > KEPT {
             self.forget();
         }
+        self.host.sets.allow(QUESTION);
         self.denial(claim).unwrap_or_else(|Undecided| {
             self.forget();
             Some(Denial::Open(vec![Undecided.to_string()]))
@@ -106,6 +117,31 @@ impl<'a> Engine<'a> {
     }
 
     fn denial(&mut self, claim: &Claim) -> Decided<Option<Denial>> {
+        let Some(arrivals) = self.arrivals(claim, false)? else { return Ok(None) };
+        for arrival in &arrivals {
+            if arrival.surely != Bdd::NONE {
+                return Ok(Some(Denial::Leaks(Box::new(self.leak(claim, arrival)?))));
+            }
+        }
+        let mut why: Vec<String> = Vec::new();
+        for arrival in &arrivals {
+            for Taken { step, packets, .. } in &arrival.taken {
+                let open = step.decision == Decision::Unknown;
+                if open && self.host.sets.and(*packets, arrival.may)? != Bdd::NONE {
+                    let text = step.to_string();
+                    if !why.contains(&text) {
+                        why.push(text);
+                    }
+                }
+            }
+        }
+        let open = arrivals.iter().any(|arrival| arrival.may != Bdd::NONE);
+        Ok(Some(if open { Denial::Open(why) } else { Denial::Proven }))
+    }
+
+    /// All packets between the ends of a claim, by the ways that there are: in the bridge, and by each device
+    /// to which they are routed. `stopped`: also where none arrives. `None` if they cannot be followed.
+    pub(super) fn arrivals(&mut self, claim: &Claim, stopped: bool) -> Decided<Option<Vec<Arrival>>> {
         let mut walk = self.walk(Bdd::NONE);
         let Some(journey) = journey(&mut walk, claim) else { return Ok(None) };
         if journey.from == End::Host || journey.to == End::Host {
@@ -119,22 +155,9 @@ impl<'a> Engine<'a> {
                 arrivals.push(self.in_bridge(&journey, *family)?);
             }
         }
-        arrivals.extend(self.routed(&Journey { direct: false, ..journey.clone() }, claim.ipv6)?);
-        for arrival in &arrivals {
-            if arrival.surely != Bdd::NONE {
-                return Ok(Some(Denial::Leaks(Box::new(self.leak(claim, arrival)?))));
-            }
-        }
-        let mut why: Vec<String> = Vec::new();
-        for arrival in &arrivals {
-            for (packets, text) in &arrival.why {
-                if self.host.sets.and(*packets, arrival.may)? != Bdd::NONE && !why.contains(text) {
-                    why.push(text.clone());
-                }
-            }
-        }
-        let open = arrivals.iter().any(|arrival| arrival.may != Bdd::NONE);
-        Ok(Some(if open { Denial::Open(why) } else { Denial::Proven }))
+        let routed = Journey { direct: false, ..journey };
+        arrivals.extend(self.routed(&routed, claim.ipv6, stopped)?);
+        Ok(Some(arrivals))
     }
 
     fn walk(&mut self, asked: PacketSet) -> Walk<'_, 'a> {
@@ -146,12 +169,12 @@ impl<'a> Engine<'a> {
         let (mut packets, asked) = any(&mut self.host.sets, family)?;
         let mut walk = self.walk(asked);
         carry(&mut walk, journey, &mut packets, journey.from, journey.to)?;
-        let fate = open(&mut walk)?;
-        self.arrival(journey, &packets, asked, fate)
+        let walked = walked(walk)?;
+        self.arrival(journey, &packets, asked, walked)
     }
 
     /// All packets of a sender that the host routes to the other end.
-    fn routed(&mut self, journey: &Journey, ipv6: bool) -> Decided<Vec<Arrival>> {
+    fn routed(&mut self, journey: &Journey, ipv6: bool, stopped: bool) -> Decided<Vec<Arrival>> {
         let outward = self.outward(journey, ipv6)?;
         let bridge = match journey.to {
             End::Nic(nic) => attachment(&mut self.walk(Bdd::NONE), journey, nic).map(|(_, bridge)| bridge),
@@ -166,9 +189,9 @@ impl<'a> Engine<'a> {
             if !wanted {
                 continue;
             }
-            let leaving = self.host.sets.minus(*leaving, outward.fate.stopped)?;
-            let asked = self.meant_for(journey.to, ipv6, &outward.packets, leaving)?;
-            if asked == Bdd::NONE {
+            let asked = self.meant_for(journey.to, ipv6, &outward.packets, *leaving)?;
+            let left = self.host.sets.minus(asked, outward.walked.stopped)?;
+            if left == Bdd::NONE && !stopped || asked == Bdd::NONE {
                 continue;
             }
             let mut packets = outward.packets.clone();
@@ -176,10 +199,14 @@ impl<'a> Engine<'a> {
             packets.output = Some(self.world.device(*device));
             let mut walk = self.walk(asked);
             leave_host(&mut walk, journey, &mut packets, *device, journey.to)?;
-            let Open { stopped, undecided, mut why } = open(&mut walk)?;
-            why.extend(outward.fate.why.iter().cloned());
-            let undecided = self.host.sets.or(undecided, outward.fate.undecided)?;
-            arrivals.push(self.arrival(journey, &packets, asked, Open { stopped, undecided, why })?);
+            let last = walked(walk)?;
+            let sets = &mut self.host.sets;
+            let walked = Walked {
+                stopped: sets.or(outward.walked.stopped, last.stopped)?,
+                undecided: sets.or(outward.walked.undecided, last.undecided)?,
+                taken: outward.walked.taken.iter().cloned().chain(last.taken).collect(),
+            };
+            arrivals.push(self.arrival(journey, &packets, asked, walked)?);
         }
         Ok(arrivals)
     }
@@ -193,9 +220,17 @@ impl<'a> Engine<'a> {
             }
             end => end,
         };
-        if let Some(outward) = self.followed.get(&(sender, ipv6)) {
-            return Ok(Rc::clone(outward));
+        match self.followed.get(&(sender, ipv6)) {
+            Some(Some(outward)) => return Ok(Rc::clone(outward)),
+            Some(None) => return Err(Undecided),
+            None => {}
         }
+        let outward = self.follow(journey, sender, ipv6).map(Rc::new);
+        self.followed.insert((sender, ipv6), outward.as_ref().ok().map(Rc::clone));
+        outward
+    }
+
+    fn follow(&mut self, journey: &Journey, sender: End, ipv6: bool) -> Decided<Outward> {
         let family = if ipv6 { Family::Ip6 } else { Family::Ip };
         let (mut packets, asked) = any(&mut self.host.sets, family)?;
         let mut walk = self.walk(asked);
@@ -209,10 +244,7 @@ impl<'a> Engine<'a> {
             go_up(&mut walk, &mut packets, inside, false)?;
             ways = route_everywhere(&mut walk, &mut packets)?;
         }
-        let fate = open(&mut walk)?;
-        let outward = Rc::new(Outward { packets, ways, fate });
-        self.followed.insert((sender, ipv6), Rc::clone(&outward));
-        Ok(outward)
+        Ok(Outward { packets, ways, walked: walked(walk)? })
     }
 
     /// Whether beyond the device lies what the host does not carry itself.
@@ -257,13 +289,14 @@ impl<'a> Engine<'a> {
         journey: &Journey,
         packets: &Packets,
         asked: PacketSet,
-        fate: Open,
+        there: Walked,
     ) -> Decided<Arrival> {
         let sets = &mut self.host.sets;
-        let may = sets.minus(asked, fate.stopped)?;
-        let surely = sets.minus(may, fate.undecided)?;
+        let may = sets.minus(asked, there.stopped)?;
+        let surely = sets.minus(may, there.undecided)?;
+        let mut taken = there.taken;
         if surely == Bdd::NONE || packets.is_arp() {
-            return Ok(Arrival { may, surely, answered: surely, why: fate.why });
+            return Ok(Arrival { family: packets.family, asked, may, surely, answered: surely, taken });
         }
         let mut reply = packets.reply(sets)?;
         let mut walk = self.walk(surely);
@@ -271,24 +304,42 @@ impl<'a> Engine<'a> {
         let direct = answers_directly(&walk, journey, packets, journey.to);
         let back = Journey { direct, ..journey.clone() };
         carry(&mut walk, &back, &mut reply, journey.to, journey.from)?;
-        let Open { stopped, undecided, .. } = open(&mut walk)?;
+        let back = walked(walk)?;
+        taken.extend(back.taken);
         let sets = &mut self.host.sets;
-        let answered = sets.minus(surely, stopped)?;
-        Ok(Arrival { may, surely, answered: sets.minus(answered, undecided)?, why: fate.why })
+        let answered = sets.minus(surely, back.stopped)?;
+        let answered = sets.minus(answered, back.undecided)?;
+        Ok(Arrival { family: packets.family, asked, may, surely, answered, taken })
     }
 
     /// The leak in words, and a packet that shows it: an honest and plain one, if there is any, whose answer
     /// comes back.
     fn leak(&mut self, claim: &Claim, arrival: &Arrival) -> Decided<Leak> {
         let answered = arrival.answered != Bdd::NONE;
-        let packets = self.words(arrival.surely);
+        let packets = self.words(arrival.family, arrival.surely)?;
         let sets = &mut self.host.sets;
         let mut set = if answered { arrival.answered } else { arrival.surely };
-        for (field, address) in [(Field::Source, claim.source), (Field::Destination, claim.destination)] {
-            if let Some(address) = address {
-                let honest = sets.network(field, address, 128)?;
-                let narrow = sets.and(set, honest)?;
-                set = if narrow == Bdd::NONE { set } else { narrow };
+        let mac = match claim.from {
+            Zone::Nic(nic) => self.topology.nics.get(nic).map(|nic| nic.mac),
+            Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside => None,
+        };
+        let own_mac = match mac {
+            Some(mac) => sets.equal(Field::SourceMac, number(mac))?,
+            None => Bdd::ALL,
+        };
+        let of = |sets: &mut Arena, field, address: Option<IpAddr>| match address {
+            Some(address) => sets.prefix(field, address_value(address), if claim.ipv6 { 128 } else { 32 }),
+            None => Ok(Bdd::ALL),
+        };
+        let own_address = of(sets, Field::Source, claim.source)?;
+        let wanted = of(sets, Field::Destination, claim.destination)?;
+        let mut honest = true;
+        for (narrow, counts) in [(own_mac, true), (own_address, true), (wanted, false)] {
+            let narrowed = sets.and(set, narrow)?;
+            if narrowed == Bdd::NONE {
+                honest &= !counts;
+            } else {
+                set = narrowed;
             }
         }
         let witness = sets.witness(set).unwrap_or_default();
@@ -304,26 +355,41 @@ impl<'a> Engine<'a> {
             traffic: traffic(&witness, claim.ipv6),
             protocol: u8::try_from(witness[Field::Protocol]).unwrap_or_default(),
             answered,
+            honest,
         })
     }
 
-    /// The set as rules would match it.
-    fn words(&mut self, packets: PacketSet) -> String {
+    /// The set as rules would match it, without what only says that these are packets to be asked about.
+    pub(super) fn words(&mut self, family: Family, packets: PacketSet) -> Decided<String> {
+        let sets = &mut self.host.sets;
+        let mut packets = packets;
+        for field in [Field::OutputDevice, Field::Fragment, Field::Ttl] {
+            packets = sets.exists(packets, &field.variables())?;
+        }
+        let ether_type = match family {
+            Family::Arp => ARP,
+            Family::Ip6 => IPV6,
+            Family::Ip | Family::Inet | Family::Netdev | Family::Bridge => IPV4,
+        };
+        let of_family = sets.equal(Field::EtherType, ether_type)?;
+        let packets = sets.and(packets, of_family)?;
         let world = self.world;
         let name =
             |number: u128| u32::try_from(number).ok().map(|number| world.name(IfIndex(number)).to_string());
-        self.host.sets.text(packets, &name)
+        Ok(self.host.sets.text(packets, &name))
     }
 
     /// Sets have grown so large that it is better to begin anew.
-    fn forget(&mut self) {
-        *self = Self::new(self.world.snapshot, self.topology);
+    pub(super) fn forget(&mut self) {
+        self.host = HostSets::new(self.world.snapshot, NODES);
+        // Whom it takes too many nodes to follow is known all the same.
+        self.followed.retain(|_, outward| outward.is_none());
     }
 }
 
-fn open(walk: &mut Walk<'_, '_>) -> Decided<Open> {
+fn walked(mut walk: Walk<'_, '_>) -> Decided<Walked> {
     let (stopped, undecided) = walk.stopped()?;
-    Ok(Open { stopped, undecided, why: walk.opened() })
+    Ok(Walked { stopped, undecided, taken: walk.taken })
 }
 
 /// What the packet carries, if the wire can send that.
@@ -337,34 +403,18 @@ fn traffic(packet: &Packet, ipv6: bool) -> Option<Traffic> {
     }
 }
 
-/// All packets that somebody may send: whole, not about to expire, the first of their flow or invalid.
+/// All packets that somebody may begin a flow with: whole, and not about to expire.
 fn any(sets: &mut Arena, family: Family) -> Decided<(Packets, PacketSet)> {
-    let packets = Packets::any(family);
+    let mut packets = Packets::any(family);
     if family == Family::Arp {
         return Ok((packets, Bdd::ALL));
     }
-    let whole = sets.masked(Field::Fragment, 0, FRAGMENT_OFFSET)?;
+    // Neither more fragments nor an offset.
+    let mut fragment = packets.headers.bits(sets, Field::Fragment)?;
+    fragment[2..].fill(Truth::NO);
+    packets.headers.set_bits(Field::Fragment, &fragment);
     let lasting = sets.range(Field::Ttl, &(2..=255))?;
-    let all = sets.and(whole, lasting)?;
-    let (new, invalid) = (sets.equal(Field::CtState, 3)?, sets.equal(Field::CtState, 0)?);
-    let odd = begins_no_flow(sets, family == Family::Ip6)?;
-    let invalid = sets.and(invalid, odd)?;
-    let states = sets.or(new, invalid)?;
-    Ok((packets, sets.and(all, states)?))
-}
-
-/// Packets of which conntrack may say that they are invalid (`nf_conntrack_tcp_packet`,
-/// `nf_conntrack_icmp_packet`).
-fn begins_no_flow(sets: &mut Arena, ipv6: bool) -> Decided<PacketSet> {
-    let (tcp, icmp) =
-        (sets.equal(Field::Protocol, 6)?, sets.equal(Field::Protocol, if ipv6 { 58 } else { 1 })?);
-    // FIN, SYN, RST and ACK.
-    let syn = sets.masked(Field::TcpFlags, 2, 0x17)?;
-    let asks: &[u128] = if ipv6 { &[128] } else { &[8, 13, 15, 17] };
-    let asks: Vec<_> = asks.iter().map(|kind| *kind..=*kind).collect();
-    let asks = sets.one_of(Field::IcmpType, &asks)?;
-    let (tcp, icmp) = (sets.minus(tcp, syn)?, sets.minus(icmp, asks)?);
-    sets.or(tcp, icmp)
+    Ok((packets, lasting))
 }
 
 #[cfg(test)]

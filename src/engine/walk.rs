@@ -10,16 +10,13 @@ use super::{Decision, Fate, Proof, Site, Step};
 use crate::model::Topology;
 
 /// A step, and the packets that it is about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Taken {
     pub(super) step: Step,
     pub(super) packets: PacketSet,
     /// Of these it is not sure, as something before may have changed them or taken them elsewhere.
     diverted: PacketSet,
 }
-
-/// Packets of which something is not known, and what.
-pub(super) type Opened = Vec<(PacketSet, String)>;
 
 /// One walk along the path, there and back.
 #[derive(Debug)]
@@ -167,12 +164,6 @@ impl<'w, 'a> Walk<'w, 'a> {
             }
         }
         Ok((stopped, sets.minus(open, stopped)?))
-    }
-
-    /// What leaves packets open, and which.
-    pub(super) fn opened(&self) -> Opened {
-        let open = |taken: &&Taken| taken.step.decision == Decision::Unknown;
-        self.taken.iter().filter(open).map(|taken| (taken.packets, taken.step.to_string())).collect()
     }
 
     /// The fate that the steps amount to, for a packet of which all that matters is known.

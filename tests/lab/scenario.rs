@@ -3,7 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use kvmnet_reports::{Cell, CellVerdict, Expected, Finding, Report, Severity, Zone, ZoneKind};
+use kvmnet_reports::{
+    Cell, CellVerdict, Expected, Finding, Observed, Predicted, Proof, Report, Severity, Zone, ZoneKind,
+};
 
 use crate::host::{Backend, GUESTS, Host, INTERNET};
 
@@ -116,9 +118,53 @@ impl Scenario {
                 wrong.push(format!("{vm} does reach {address}: the lab's change breaks nothing"));
             }
         }
+        wrong.extend(facts_against_wire(host, &report));
         assert!(wrong.is_empty(), "{}\n{}\n{}", wrong.join("\n"), shown(&report), host.picture());
         commands
     }
+}
+
+/// Where the facts alone say something else than what the wire has shown, cell by cell.
+fn facts_against_wire(host: &Host, live: &Report) -> Vec<String> {
+    let (_, alone) = host.doctor(&["--static"]);
+    let ends =
+        |cell: &Cell| (zone_name(&cell.from), zone_name(&cell.to), cell.traffic.clone(), cell.expected);
+    let same = |cell: &Cell| alone.matrix.iter().find(|other| ends(other) == ends(cell));
+    let mut wrong = Vec::new();
+    for cell in &live.matrix {
+        let Some(other) = same(cell) else {
+            wrong.push(format!("the facts alone say nothing of {:?}", ends(cell)));
+            continue;
+        };
+        let contradicts = matches!(
+            (other.predicted, cell.observed),
+            (Predicted::Allow, Observed::NoReply) | (Predicted::Deny, Observed::Reply)
+        );
+        if contradicts {
+            let (predicted, observed) = (other.predicted, cell.observed);
+            wrong.push(format!("{:?}: the facts say {predicted:?}, the wire {observed:?}", ends(cell)));
+        }
+    }
+    wrong
+}
+
+/// On a healthy host the facts alone give the model's matrix: what must pass does, and what must not is
+/// closed to every packet. Who has which address in a LAN they do not know.
+fn facts_against_model(host: &Host) -> Vec<String> {
+    let (_, alone) = host.doctor(&["--static"]);
+    let wrong = alone.matrix.iter().filter(|cell| {
+        let lan = |zone: &Zone| zone.network.as_deref() == Some("lan") && zone.address.is_none();
+        let closed = cell.proof == Proof::AllPackets || cell.from.zone == ZoneKind::Host;
+        match (cell.expected, cell.predicted) {
+            (Expected::Allow, Predicted::Allow) => false,
+            (Expected::Deny, Predicted::Deny) => !closed,
+            (_, Predicted::Unknown) => !lan(&cell.from) && !lan(&cell.to),
+            _ => true,
+        }
+    });
+    wrong
+        .map(|cell| format!("by the facts alone: {}", serde_json::to_string(cell).expect("a cell is JSON")))
+        .collect()
 }
 
 /// The address that a guest should be able to ping, if the claim is about that.
@@ -160,9 +206,11 @@ pub(crate) fn assert_healthy(host: &Host) {
     host.settle();
     let (code, report) = host.doctor(&[]);
     let quiet = report.findings.is_empty() && report.summary.gaps == 0 && report.summary.unknown == 0;
+    let wrong = facts_against_model(host);
     assert!(
-        code == 0 && quiet && !report.matrix.is_empty(),
-        "the host should be healthy, exit code {code}\n{}\n{}",
+        code == 0 && quiet && !report.matrix.is_empty() && wrong.is_empty(),
+        "the host should be healthy, exit code {code}\n{}\n{}\n{}",
+        wrong.join("\n"),
         shown(&report),
         host.picture()
     );
