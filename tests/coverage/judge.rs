@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use kvmnet::engine::packet_set::bdd::Bdd;
+use kvmnet::engine::packet_set::field::FRAGMENT_OFFSET;
 use kvmnet::engine::packet_set::{Decided, Event, Field, Headers, HostSets, PacketSet};
 use kvmnet_probes::facts::{
     BaseChain, Chain, Expr, Family, Hook, NatKind, Policy, Rule, Snapshot, Table, XtAction, XtTest,
@@ -363,8 +364,14 @@ fn effect<'a>(
         for family in families {
             let mut headers = Headers::default();
             let passage = all.through(table, chain, family, input, &mut headers);
-            effect.open = all.sets.or(effect.open, passage.either)?;
-            effect.whys.extend(passage.doubts().map(|(_, why)| why.to_owned()));
+            let whole = whole(all)?;
+            let open = all.sets.and(passage.either, whole)?;
+            effect.open = all.sets.or(effect.open, open)?;
+            for (packets, why) in passage.doubts() {
+                if all.sets.and(packets, whole)? != Bdd::NONE {
+                    effect.whys.insert(why.to_owned());
+                }
+            }
             if accepts {
                 effect.stopped = all.sets.or(effect.stopped, passage.stopped)?;
                 effect.refuses |= passage.stops().any(|met| matches!(met.what, Event::Stop(Some(_))));
@@ -380,6 +387,12 @@ fn effect<'a>(
         }
     }
     Ok(effect)
+}
+
+/// Packets that are no later fragments: those have anything in place of a transport header, and every rule
+/// that asks for one is open for them.
+pub(crate) fn whole(all: &mut HostSets<'_>) -> Decided<PacketSet> {
+    all.sets.masked(Field::Fragment, 0, FRAGMENT_OFFSET)
 }
 
 /// The fields that the rule writes, and those whose values it leaves unknown.

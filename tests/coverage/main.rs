@@ -72,18 +72,14 @@ fn every_rule_is_exact_or_visibly_open() {
 fn iptables_and_its_translation_hold_for_the_same_packets() {
     private_host::on_private_host(|| {
         load::devices();
-        let mut met = BTreeSet::new();
         for (tool, family) in [("iptables", "ip"), ("ip6tables", "ip6")] {
             let rules = translation::rules(200, family == "ip6");
             let tally = translation::compare(tool, family, &rules, private_host::snapshot);
             eprintln!("{tool}: {} rules compared, {} of them exact", tally.compared, tally.exact);
             let wrong = tally.wrong.join("\n");
-            assert!(tally.wrong.is_empty(), "{} differ otherwise than known:\n{wrong}", tally.wrong.len());
+            assert!(tally.wrong.is_empty(), "{} differ:\n{wrong}", tally.wrong.len());
             assert!(tally.exact * 2 > rules.len(), "too few are compared: {}", tally.exact);
-            met.extend(tally.met);
         }
-        let gone = translation::DIFFERENT.iter().find(|(part, _)| !met.contains(part));
-        assert!(gone.is_none(), "does not occur any more: {gone:?}");
     });
 }
 

@@ -1,14 +1,12 @@
 //! The same rule twice: as iptables loads it, mostly with matches of xtables, and as
 //! iptables-translate says it in nft's words. Both must hold for the same packets.
 
-use std::collections::BTreeSet;
-
 use kvmnet::engine::packet_set::bdd::Bdd;
 use kvmnet::engine::packet_set::{Headers, HostSets, PacketSet};
 use kvmnet::engine::rule_text;
 use kvmnet_probes::facts::{Chain, Family, Policy, Snapshot, Table};
 
-use crate::judge::{alone, possible};
+use crate::judge::{alone, possible, whole};
 use crate::private_host::run;
 
 /// Marsaglia's xorshift: the same rules everywhere.
@@ -120,16 +118,10 @@ const IPV6: &[&str] = &[
     "-m hl --hl-lt 64",
 ];
 
-/// Rules whose translation asks for something else, by what is in the rule, and why.
-pub(crate) const DIFFERENT: &[(&str, &str)] =
-    &[("--icmp-type any", "fragments have no type, and the translation asks for the protocol alone")];
-
 /// How many of the translated rules are known for every packet in both forms.
 pub(crate) struct Tally {
     pub(crate) compared: usize,
     pub(crate) exact: usize,
-    /// The known differences that occur.
-    pub(crate) met: BTreeSet<&'static str>,
     pub(crate) wrong: Vec<String>,
 }
 
@@ -159,7 +151,7 @@ pub(crate) fn compare(tool: &str, family: &str, rules: &[String], read: impl Fn(
         (table, table.chains.iter().find(|chain| chain.name == "FORWARD").expect("it was loaded"))
     };
     let (theirs, ours) = (chain("filter"), chain("translated"));
-    let mut tally = Tally { compared: sayable.len(), exact: 0, met: BTreeSet::new(), wrong: Vec::new() };
+    let mut tally = Tally { compared: sayable.len(), exact: 0, wrong: Vec::new() };
     for (at, number) in sayable.into_iter().enumerate() {
         let rule = &rules[number];
         let tables = [one(theirs, number), one(ours, at)];
@@ -172,9 +164,7 @@ pub(crate) fn compare(tool: &str, family: &str, rules: &[String], read: impl Fn(
             all.sets.minus(yes, perhaps).expect("few sets") != Bdd::NONE
         };
         let differs = contrary(&mut all, xtables.0, &nft) || contrary(&mut all, nft.0, &xtables);
-        let known = DIFFERENT.iter().find(|(part, _)| rule.contains(part));
-        tally.met.extend(known.filter(|_| differs).map(|(part, _)| *part));
-        if differs && known.is_none() {
+        if differs {
             let text = rule_text(&snapshot, &tables[1], &ours.1.rules[at]);
             tally.wrong.push(format!("{rule}\n    {text}"));
         }
@@ -193,7 +183,9 @@ fn held<'a>(all: &mut HostSets<'a>, snapshot: &'a Snapshot, table: &'a Table) ->
     let input = possible(all, snapshot, base).expect("few sets");
     let family = if table.family == Family::Ip6 { Family::Ip6 } else { Family::Ip };
     let passage = all.through(table, chain, family, input, &mut Headers::default());
-    (passage.stopped, passage.either)
+    let whole = whole(all).expect("few sets");
+    let mut of_whole = |packets| all.sets.and(packets, whole).expect("few sets");
+    (of_whole(passage.stopped), of_whole(passage.either))
 }
 
 /// Random rules of a family.
