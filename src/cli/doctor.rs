@@ -14,6 +14,7 @@ use super::facts::{self, Origin};
 use super::failure::Failure;
 use super::output::{Color, Destination, Format};
 use super::{exit, progress, select};
+use crate::engine;
 use crate::model::{Topology, claims};
 use crate::verify::{self, Plan, Scope};
 
@@ -108,7 +109,7 @@ impl Request {
             let answers = self.send("asking the VMs for their addresses", &questions).await;
             verify::learn(&mut topology, &questions, &answers);
         }
-        let mut claims = claims(&topology, &self.scope);
+        let mut claims = claims(&topology, &self.scope, &engine::representatives(snapshot, &topology));
         let fates = verify::prove(snapshot, &topology, &mut claims);
         let plan = match self.untried {
             Some(reason) => Plan::untried(&claims, reason),

@@ -31,6 +31,7 @@ mod testing;
 mod walk;
 mod world;
 
+pub use classes::representatives;
 pub use fate::*;
 pub use path::Engine;
 pub use proof::{Denial, Leak};

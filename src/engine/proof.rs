@@ -215,7 +215,8 @@ impl<'a> Engine<'a> {
     fn outward(&mut self, journey: &Journey, ipv6: bool) -> Decided<Rc<Outward>> {
         let sender = match journey.from {
             End::Nic(nic) => {
-                let alike = self.alike.get_or_insert_with(|| representatives(self.world, self.topology));
+                let alike =
+                    self.alike.get_or_insert_with(|| representatives(self.world.snapshot, self.topology));
                 End::Nic(alike.get(nic).copied().unwrap_or(nic))
             }
             end => end,

@@ -1,9 +1,10 @@
 //! Who should reach whom: the table of the three models as data, and the claims that follow.
 //!
 //! To keep the number of claims linear in the number of NICs, one NIC stands for its neighbours: in
-//! the same network each NIC has a claim to the next one (a ring), and in every other network one NIC
-//! stands for all.
+//! the same network each NIC has a claim to the next one (a ring), and between networks one NIC stands for
+//! all that are like it, and one of the other network for all there.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kvmnet_probes::facts::ForwardMode;
@@ -168,13 +169,15 @@ impl Row {
 }
 
 /// The claims of a host: for each NIC that runs and whose link is not set to down, each row of the
-/// table, in each family that the NIC's network has.
-pub fn claims(topology: &Topology, scope: &Scope) -> Vec<Claim> {
+/// table, in each family that the NIC's network has. `alike` gives for each NIC one that is like it to
+/// everything that decides on packets.
+pub fn claims(topology: &Topology, scope: &Scope, alike: &[usize]) -> Vec<Claim> {
     let explicit = !scope.internet_targets.is_empty();
     let targets = if explicit { &scope.internet_targets[..] } else { &DEFAULT_INTERNET_TARGETS[..] };
     let mut found = Vec::new();
+    let strangers = [strangers(topology, false), strangers(topology, true)];
     for at in (0..topology.nics.len()).filter(|&at| is_claimed(&topology.nics[at])) {
-        let side = Side { topology, targets, explicit, at };
+        let side = Side { topology, targets, explicit, strangers: &strangers, at };
         for ipv6 in [false, true] {
             if side.has_family(ipv6) {
                 for row in ROWS {
@@ -184,7 +187,54 @@ pub fn claims(topology: &Topology, scope: &Scope) -> Vec<Claim> {
         }
     }
     found.retain(|claim| scope.covers(topology, claim));
+    let mut between = HashSet::new();
+    found.retain(|claim| match (claim.from, claim.to, claim.expected) {
+        (Zone::Nic(from), Zone::Nic(to), Expected::Deny) if !same_network(topology, from, to) => {
+            let kind = alike.get(from).copied().unwrap_or(from);
+            between.insert((kind, topology.nics[to].network, claim.ipv6, claim.traffic))
+        }
+        _ => true,
+    });
     found
+}
+
+fn same_network(topology: &Topology, one: usize, other: usize) -> bool {
+    topology.nics[one].network == topology.nics[other].network
+}
+
+/// NICs with a tap that run in a network; those that can answer and are known by address first.
+fn members(topology: &Topology, network: usize, ipv6: bool) -> Vec<usize> {
+    let mut members: Vec<usize> = (0..topology.nics.len())
+        .filter(|&at| {
+            let nic = &topology.nics[at];
+            is_claimed(nic) && nic.network == Some(network) && nic.attachment == Attachment::Tap
+        })
+        .collect();
+    members.sort_by_key(|&at| {
+        let nic = &topology.nics[at];
+        (nic.paused, nic.address(ipv6).is_none(), at)
+    });
+    members
+}
+
+/// One NIC of each network that lets nobody in: `nat` and `isolated`.
+fn strangers(topology: &Topology, ipv6: bool) -> Vec<usize> {
+    let closed = |network: &NetworkZone| match network.mode {
+        ForwardMode::Nat | ForwardMode::Isolated => network.gateway(ipv6).is_some(),
+        ForwardMode::Route
+        | ForwardMode::Open
+        | ForwardMode::Bridge
+        | ForwardMode::Private
+        | ForwardMode::Vepa
+        | ForwardMode::Passthrough
+        | ForwardMode::Hostdev
+        | ForwardMode::Unknown => false,
+    };
+    (0..topology.networks.len())
+        .filter(|&at| closed(&topology.networks[at]))
+        .filter_map(|at| members(topology, at, ipv6).first().copied())
+        .filter(|&at| topology.nics[at].address(ipv6).is_some())
+        .collect()
 }
 
 fn is_claimed(nic: &Nic) -> bool {
@@ -214,6 +264,8 @@ struct Side<'a> {
     targets: &'a [IpAddr],
     /// The user named the targets.
     explicit: bool,
+    /// One NIC of each closed network, for IPv4 and IPv6.
+    strangers: &'a [Vec<usize>; 2],
     at: usize,
 }
 
@@ -298,9 +350,10 @@ impl<'a> Side<'a> {
                 .map(|at| (me, Zone::Nic(at), mine, self.topology.nics[at].address(ipv6)))
                 .into_iter()
                 .collect(),
-            Pair::NicToOtherNetwork => self
-                .strangers(ipv6)
-                .into_iter()
+            Pair::NicToOtherNetwork => self.strangers[usize::from(ipv6)]
+                .iter()
+                .copied()
+                .filter(|&at| !same_network(self.topology, self.at, at))
                 .map(|at| (me, Zone::Nic(at), mine, self.topology.nics[at].address(ipv6)))
                 .collect(),
             Pair::OutsideToNic => {
@@ -329,46 +382,11 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// NICs with a tap that run in a network; those that can answer and are known by address first.
-    fn members(self, network: usize, ipv6: bool) -> Vec<usize> {
-        let mut members: Vec<usize> = (0..self.topology.nics.len())
-            .filter(|&at| {
-                let nic = &self.topology.nics[at];
-                is_claimed(nic) && nic.network == Some(network) && nic.attachment == Attachment::Tap
-            })
-            .collect();
-        members.sort_by_key(|&at| {
-            let nic = &self.topology.nics[at];
-            (nic.paused, nic.address(ipv6).is_none(), at)
-        });
-        members
-    }
-
     /// The next NIC of the same network, in a ring over all of them.
     fn next_in_ring(self) -> Option<usize> {
-        let mut members = self.members(self.nic().network?, false);
+        let mut members = members(self.topology, self.nic().network?, false);
         members.sort_unstable();
         let next = members.iter().copied().find(|&at| at > self.at).or_else(|| members.first().copied());
         next.filter(|&at| at != self.at)
-    }
-
-    /// One NIC of each other network that lets nobody in: `nat` and `isolated`.
-    fn strangers(self, ipv6: bool) -> Vec<usize> {
-        let closed = |network: &NetworkZone| match network.mode {
-            ForwardMode::Nat | ForwardMode::Isolated => network.gateway(ipv6).is_some(),
-            ForwardMode::Route
-            | ForwardMode::Open
-            | ForwardMode::Bridge
-            | ForwardMode::Private
-            | ForwardMode::Vepa
-            | ForwardMode::Passthrough
-            | ForwardMode::Hostdev
-            | ForwardMode::Unknown => false,
-        };
-        (0..self.topology.networks.len())
-            .filter(|&at| Some(at) != self.nic().network && closed(&self.topology.networks[at]))
-            .filter_map(|at| self.members(at, ipv6).first().copied())
-            .filter(|&at| self.topology.nics[at].address(ipv6).is_some())
-            .collect()
     }
 }

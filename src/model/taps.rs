@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_only_libvirt_knows_is_not_claimed() {
         let topology = Topology::from_snapshot(&host());
-        let claims = claims(&topology, &Scope::default());
+        let claims = claims(&topology, &Scope::default(), &[]);
         assert!(
             !claims.is_empty() && claims.iter().all(|claim| claim.expected == Expected::Allow),
             "{claims:?}"

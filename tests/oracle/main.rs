@@ -4,7 +4,8 @@
 //! A trial is a seed. [`generate`] makes a configuration of it, [`trial`] loads, reads, predicts and
 //! tries it, [`compare`] says whether proof and wire agree, and [`shrink`] makes a disagreement small.
 //! `KVMNET_ORACLE_TRIALS=3000 cargo test --release --features lab --test oracle long -- --nocapture`
-//! runs as many as it says; `KVMNET_ORACLE_SEED=N` begins at another seed than 1.
+//! runs as many as it says; `KVMNET_ORACLE_SEED=N` begins at another seed than 1, and
+//! `KVMNET_ORACLE_WORKERS=N` runs other than 3 side by side.
 //!
 //! Needs root; without it each test says that it was skipped, unless `KVMNET_LAB=require` is set.
 
