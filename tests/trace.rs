@@ -116,3 +116,29 @@ fn ends_that_cannot_be_are_refused() {
         assert!(error.contains(said), "{arguments}: no `{said}` in: {error}");
     }
 }
+
+/// What of all packets arrives by each way, and where the others are stopped.
+#[test]
+fn all_packets_are_told_by_what_becomes_of_them() {
+    let (code, survey) = json("--from vm:web1 --to 198.51.100.10 --all");
+    assert_eq!(code, Some(0), "{survey:#}");
+    let ways = survey["ways"].as_array().expect("ways");
+    let way = ways.iter().find(|way| way["arrive"].is_string()).expect("one way leads there");
+    let arrive = way["arrive"].as_str().expect("text");
+    assert!(arrive.contains("ip saddr { 192.168.122.0, 192.168.122.2-192.168.122.254 }"), "{arrive}");
+    let stops = way["stops"].as_array().expect("stops");
+    let rejected =
+        stops.iter().find(|stop| stop["decision"] == "reject").expect("forged sources are rejected");
+    assert!(
+        rejected["packets"].as_str().expect("text").contains("ip saddr != 192.168.122.0/24"),
+        "{rejected:#}"
+    );
+
+    let (code, survey) = json("--from vm:web1 --to vm:db1 --all");
+    assert_eq!(code, Some(1), "{survey:#}");
+    let ways = survey["ways"].as_array().expect("ways");
+    assert!(!ways.is_empty() && ways.iter().all(|way| way["arrive"].is_null()), "{survey:#}");
+
+    let host = trace("--from host --to vm:web1 --all");
+    assert_eq!(host.status.code(), Some(2), "what the host itself sends is not followed so");
+}

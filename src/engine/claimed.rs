@@ -13,7 +13,7 @@ use super::{Decision, Site, device};
 use crate::model::{Attachment, Claim, NetworkZone, Topology, Traffic, Zone};
 
 /// The port from which the packets that stand for claims are sent.
-const SOURCE_PORT: u16 = 49152;
+pub(super) const SOURCE_PORT: u16 = 49152;
 
 /// An end of a packet's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

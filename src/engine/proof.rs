@@ -16,7 +16,7 @@ use kvmnet_probes::facts::{Family, IfIndex};
 use kvmnet_reports::Expected;
 
 use super::Decision;
-use super::claimed::{End, Journey, journey};
+use super::claimed::{End, Journey, SOURCE_PORT, journey};
 use super::classes::representatives;
 use super::host::route_everywhere;
 use super::packet_set::field::{ARP, IPV4, IPV6, address_value};
@@ -118,10 +118,20 @@ impl<'a> Engine<'a> {
 
     fn denial(&mut self, claim: &Claim) -> Decided<Option<Denial>> {
         let Some(arrivals) = self.arrivals(claim, false)? else { return Ok(None) };
-        for arrival in &arrivals {
-            if arrival.surely != Bdd::NONE {
-                return Ok(Some(Denial::Leaks(Box::new(self.leak(claim, arrival)?))));
+        // By the way that leads to the address that was asked for, if there is one.
+        let mut leak: Option<&Arrival> = None;
+        for arrival in arrivals.iter().filter(|arrival| arrival.surely != Bdd::NONE) {
+            let wanted = self.of(Field::Destination, claim.destination)?;
+            let led = self.host.sets.and(arrival.surely, wanted)? != Bdd::NONE;
+            if leak.is_none() || led {
+                leak = Some(arrival);
             }
+            if led {
+                break;
+            }
+        }
+        if let Some(arrival) = leak {
+            return Ok(Some(Denial::Leaks(Box::new(self.leak(claim, arrival)?))));
         }
         let mut why: Vec<String> = Vec::new();
         for arrival in &arrivals {
@@ -158,6 +168,12 @@ impl<'a> Engine<'a> {
         let routed = Journey { direct: false, ..journey };
         arrivals.extend(self.routed(&routed, claim.ipv6, stopped)?);
         Ok(Some(arrivals))
+    }
+
+    /// Packets with the address in the field; all if it is not known.
+    fn of(&mut self, field: Field, address: Option<IpAddr>) -> Decided<PacketSet> {
+        let Some(address) = address else { return Ok(Bdd::ALL) };
+        self.host.sets.prefix(field, address_value(address), if address.is_ipv6() { 128 } else { 32 })
     }
 
     fn walk(&mut self, asked: PacketSet) -> Walk<'_, 'a> {
@@ -313,13 +329,13 @@ impl<'a> Engine<'a> {
         Ok(Arrival { family: packets.family, asked, may, surely, answered, taken })
     }
 
-    /// The leak in words, and a packet that shows it: an honest and plain one, if there is any, whose answer
-    /// comes back.
+    /// The leak in words, and a packet that shows it: an honest and plain one, if there is any, that the wire
+    /// can send and whose answer comes back.
     fn leak(&mut self, claim: &Claim, arrival: &Arrival) -> Decided<Leak> {
-        let answered = arrival.answered != Bdd::NONE;
-        let packets = self.words(arrival.family, arrival.surely)?;
+        let own_address = self.of(Field::Source, claim.source)?;
+        let wanted = self.of(Field::Destination, claim.destination)?;
         let sets = &mut self.host.sets;
-        let mut set = if answered { arrival.answered } else { arrival.surely };
+        let mut set = arrival.surely;
         let mac = match claim.from {
             Zone::Nic(nic) => self.topology.nics.get(nic).map(|nic| nic.mac),
             Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside => None,
@@ -328,14 +344,13 @@ impl<'a> Engine<'a> {
             Some(mac) => sets.equal(Field::SourceMac, number(mac))?,
             None => Bdd::ALL,
         };
-        let of = |sets: &mut Arena, field, address: Option<IpAddr>| match address {
-            Some(address) => sets.prefix(field, address_value(address), if claim.ipv6 { 128 } else { 32 }),
-            None => Ok(Bdd::ALL),
-        };
-        let own_address = of(sets, Field::Source, claim.source)?;
-        let wanted = of(sets, Field::Destination, claim.destination)?;
+        // As the wire sends it.
+        let high = sets.equal(Field::SourcePort, SOURCE_PORT.into())?;
+        let back = arrival.answered;
         let mut honest = true;
-        for (narrow, counts) in [(own_mac, true), (own_address, true), (wanted, false)] {
+        for (narrow, counts) in
+            [(own_mac, true), (own_address, true), (wanted, false), (high, false), (back, false)]
+        {
             let narrowed = sets.and(set, narrow)?;
             if narrowed == Bdd::NONE {
                 honest &= !counts;
@@ -343,7 +358,18 @@ impl<'a> Engine<'a> {
                 set = narrowed;
             }
         }
+        let answered = sets.minus(set, arrival.answered)? == Bdd::NONE;
         let witness = sets.witness(set).unwrap_or_default();
+        // Who sends is told apart only if it takes a forged sender.
+        let mut all = arrival.surely;
+        if honest {
+            let own = sets.and(own_mac, own_address)?;
+            all = sets.and(all, own)?;
+            for field in [Field::SourceMac, Field::Source] {
+                all = sets.exists(all, &field.variables())?;
+            }
+        }
+        let packets = self.words(arrival.family, all)?;
         let address = |field: Field| -> IpAddr {
             if claim.ipv6 {
                 return IpAddr::V6(witness[field].into());

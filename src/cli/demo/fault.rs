@@ -79,6 +79,15 @@ pub(crate) const FAULTS: &[Fault] = &[
         changes: &[Change::Sysctl("net/ipv4/ip_forward", "0")],
     },
     Fault {
+        name: "isolation-leak",
+        summary: "a rule in libvirt's chains lets TCP port 8080 through between all networks",
+        changes: &[
+            Change::Nft("insert rule ip libvirt_network guest_input tcp dport 8080 accept"),
+            Change::Nft("insert rule ip libvirt_network guest_output meta l4proto tcp th dport 8080 accept"),
+            Change::Nft("insert rule ip libvirt_network guest_output tcp sport 8080 accept"),
+        ],
+    },
+    Fault {
         name: "masquerade-missing",
         summary: "the rules that rewrite the guests' source address are gone",
         changes: &[Change::Nft("flush chain ip libvirt_network guest_nat")],
