@@ -5,6 +5,8 @@
 //! are followed from their sender once, whoever they are for; whatever is left at a device is then taken to
 //! each NIC behind it. What arrives is a leak, also if no answer finds its way back.
 //!
+//! What stays in one bridge is followed there alone: that is what isolated ports are about.
+//!
 //! Not among them are later fragments, which nobody can put together without the first, packets that end
 //! in the host, and frames that are neither IP nor ARP.
 
@@ -165,8 +167,12 @@ impl<'a> Engine<'a> {
                 arrivals.push(self.in_bridge(&journey, *family)?);
             }
         }
-        let routed = Journey { direct: false, ..journey };
-        arrivals.extend(self.routed(&routed, claim.ipv6, stopped)?);
+        // Ports that are isolated from one another are so in their bridge: that the host may route between them
+        // is no leak of the bridge's.
+        if !journey.direct || stopped {
+            let routed = Journey { direct: false, ..journey };
+            arrivals.extend(self.routed(&routed, claim.ipv6, stopped)?);
+        }
         Ok(Some(arrivals))
     }
 
