@@ -175,9 +175,9 @@ fn translate<'a>(
         return Ok(());
     }
     for entry in chains {
-        let chosen = chosen(packets, of_destination).surely;
+        let chosen = chosen(packets, of_destination);
         let sets = walk.sets();
-        let (tracked, surely) = (sets.minus(tracked, chosen)?, sets.minus(surely, chosen)?);
+        let (tracked, surely) = (sets.minus(tracked, chosen.surely)?, sets.minus(surely, chosen.perhaps)?);
         if tracked == Bdd::NONE {
             break;
         }
@@ -193,23 +193,44 @@ fn translate<'a>(
 
 /// Gives packets the address and the port that a rule has chosen for them.
 fn apply(walk: &mut Walk<'_, '_>, packets: &mut Packets, translated: Translated, nat: &Nat) -> Decided<()> {
-    let (address, port, status) = match nat.kind {
-        NatKind::Source => (Field::Source, Field::SourcePort, [4, 7]),
-        NatKind::Destination => (Field::Destination, Field::DestinationPort, [5, 8]),
+    let (address, port, changed, done) = match nat.kind {
+        NatKind::Source => (Field::Source, Field::SourcePort, 4, 7),
+        NatKind::Destination => (Field::Destination, Field::DestinationPort, 5, 8),
     };
+    let before = packets.headers.clone();
     let ipv6 = packets.is_ipv6();
     let came = (translated.surely, translated.perhaps);
+    let one = walk.one;
     let sets = walk.sets();
-    for (field, bits) in [(address, &nat.address), (port, &nat.port)] {
-        if let Some(bits) = bits {
-            packets.headers.write(sets, field, came, bits)?;
+    if let Some(bits) = &nat.address {
+        let mut bits = bits.clone();
+        if !ipv6 {
+            // Behind an IPv4 address there is nothing.
+            bits[32..].copy_from_slice(&packets.headers.bits(sets, address)?[32..]);
+        }
+        // Which of many packets have an address that is not known takes more nodes than it tells.
+        if !one && bits[..32].iter().all(|bit| *bit == Truth::MAYBE) {
+            packets.headers.forget(address);
+        } else {
+            packets.headers.write(sets, address, came, &bits)?;
         }
     }
-    // `IPS_SRC_NAT` and `_DONE`, or those of the destination.
-    let mut bits = packets.headers.bits(sets, Field::CtStatus)?;
-    for bit in status {
-        bits[15 - bit] = Truth::YES;
+    if let Some(bits) = &nat.port {
+        packets.headers.write(sets, port, came, bits)?;
     }
+    // `IPS_SRC_NAT`, if anything is another now, and `IPS_SRC_NAT_DONE`, or those of the destination.
+    let mut is_other = Truth::NO;
+    for field in [address, port] {
+        if before.bits(sets, field)? != packets.headers.bits(sets, field)? {
+            let known = before.constant(field).is_some() && packets.headers.constant(field).is_some();
+            is_other = if known || is_other == Truth::YES { Truth::YES } else { Truth::MAYBE };
+        }
+    }
+    let mut bits = packets.headers.bits(sets, Field::CtStatus)?;
+    if is_other != Truth::NO {
+        bits[15 - changed] = is_other;
+    }
+    bits[15 - done] = Truth::YES;
     packets.headers.write(sets, Field::CtStatus, came, &bits)?;
     if let Some(tuples) = packets.headers.tuples() {
         let mut tuples = tuples.clone();
@@ -291,10 +312,12 @@ fn undo(
     } else {
         (packets.connection.destination_nat, Field::Destination, Field::DestinationPort)
     };
-    let sets = walk.sets();
-    let came = (sets.and(surely, nat.perhaps)?, sets.and(tracked, nat.perhaps)?);
-    for field in [before, port] {
-        packets.headers.write(sets, field.turned(), came, tuples.original.bits(field))?;
+    if nat.is_any() {
+        // Of those that were not translated it is the same.
+        for field in [before, port] {
+            let bits = tuples.original.bits(field);
+            packets.headers.write(walk.sets(), field.turned(), (surely, tracked), bits)?;
+        }
     }
     Ok(())
 }

@@ -245,7 +245,14 @@ fn bridged(
     if redirected(walk, packet).is_some_and(|end| end != to) {
         walk.program(name.as_str(), "where a bridged frame goes once its destination is translated");
     }
-    if !packet.reply || packet.connection.source_nat.surely != walk.asked {
+    let nat = packet.connection.source_nat;
+    if !packet.reply || !nat.is_any() {
+        return Ok(None);
+    }
+    if nat.surely != nat.perhaps {
+        walk.program(name.as_str(), "where a bridged frame goes once its destination may be translated back");
+    }
+    if nat.surely != walk.asked {
         return Ok(None);
     }
     if !routed_into(walk, packet, inside.bridge)? {

@@ -55,7 +55,8 @@ pub struct Leak {
     pub protocol: u8,
     /// Its answers find their way back.
     pub answered: bool,
-    /// It has the sender's own MAC and address, as far as they are known.
+    /// It is what its sender would send: with its own MAC and address, as far as they are known, the SYN of a
+    /// connection, a datagram or an echo request, with nothing special in its headers.
     pub honest: bool,
 }
 
@@ -95,6 +96,16 @@ pub(super) struct Arrival {
     pub(super) answered: PacketSet,
     pub(super) taken: Vec<Taken>,
 }
+
+/// What the packets that stand for claims have in their headers.
+const PLAIN: [(Field, u128); 6] = [
+    (Field::Ttl, 64),
+    (Field::TrafficClass, 0),
+    (Field::Extended, 0),
+    (Field::SourcePort, SOURCE_PORT as u128),
+    (Field::TcpFlags, 2),
+    (Field::IcmpCode, 0),
+];
 
 /// Nodes up to which sets are kept from one question to the next.
 const KEPT: usize = NODES / 2;
@@ -351,11 +362,15 @@ impl<'a> Engine<'a> {
             None => Bdd::ALL,
         };
         // As the wire sends it.
-        let high = sets.equal(Field::SourcePort, SOURCE_PORT.into())?;
+        let mut plain = Bdd::ALL;
+        for (field, value) in PLAIN {
+            let equal = sets.equal(field, value)?;
+            plain = sets.and(plain, equal)?;
+        }
         let back = arrival.answered;
-        let mut honest = true;
+        let mut honest = arrival.family != Family::Arp;
         for (narrow, counts) in
-            [(own_mac, true), (own_address, true), (wanted, false), (high, false), (back, false)]
+            [(own_mac, true), (own_address, true), (wanted, false), (plain, true), (back, false)]
         {
             let narrowed = sets.and(set, narrow)?;
             if narrowed == Bdd::NONE {
@@ -385,7 +400,7 @@ impl<'a> Engine<'a> {
         Ok(Leak {
             packets,
             ends: (address(Field::Source), address(Field::Destination)),
-            traffic: traffic(&witness, claim.ipv6),
+            traffic: traffic(&witness, claim.ipv6).filter(|_| arrival.family != Family::Arp),
             protocol: u8::try_from(witness[Field::Protocol]).unwrap_or_default(),
             answered,
             honest,
@@ -429,7 +444,7 @@ fn walked(mut walk: Walk<'_, '_>) -> Decided<Walked> {
 fn traffic(packet: &Packet, ipv6: bool) -> Option<Traffic> {
     let port = u16::try_from(packet[Field::DestinationPort]).ok()?;
     match (packet[Field::Protocol], packet[Field::IcmpType], ipv6) {
-        (6, ..) => Some(Traffic::Tcp(port)),
+        (6, ..) if packet[Field::TcpFlags] == 2 => Some(Traffic::Tcp(port)),
         (17, ..) => Some(Traffic::Udp(port)),
         (1, 8, false) | (58, 128, true) => Some(Traffic::Icmp),
         _ => None,

@@ -96,7 +96,12 @@ pub(crate) fn compare_all(
         Denial::Proven if arrived && claim.traffic != Traffic::Resolve => {
             Comparison::Disagree(Kind::ProvedButArrived)
         }
-        Denial::Leaks(leak) if is_shown_by(leak, claim) && fate.predicted == Predicted::Deny => {
+        // Whether beyond the host somebody answers to a source that is not translated is asked of one alone.
+        Denial::Leaks(leak)
+            if is_shown_by(leak, claim)
+                && matches!(claim.to, Zone::Nic(_))
+                && fate.predicted == Predicted::Deny =>
+        {
             Comparison::Disagree(Kind::PassesAmongAllOnly)
         }
         Denial::Proven | Denial::Leaks(_) | Denial::Open(_) => Comparison::Agree,

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use kvmnet_probes::facts::{Hook, IfIndex, NextHop, RouteKind};
+use kvmnet_probes::facts::{Hook, IfIndex, NextHop, RouteKind, RuleAction};
 
 use super::bdd::{Bdd, Decided};
 use super::field::{Field, IPV4, IPV6};
@@ -74,6 +74,9 @@ impl Run<'_, '_> {
         }
         let within = self.without_groups(field, ipv6)?;
         let device = device.flatten().filter(|device| device.0 != 0);
+        if ipv6 && device.is_none() {
+            return self.routed_types(field, flags & MARK != 0, within);
+        }
         let types = address_types(self.sets, self.scope.world, (&self.headers, field), ipv6, device)?;
         types
             .into_iter()
@@ -81,6 +84,39 @@ impl Run<'_, '_> {
                 Ok((self.sets.and(packets, within)?, u32::from(kind).to_ne_bytes().to_vec()))
             })
             .collect()
+    }
+
+    /// IPv6 asks all tables for the type of an address, by the policy rules (`__nft_fib6_eval_type`).
+    fn routed_types(&mut self, field: Field, marked: bool, within: PacketSet) -> Decided<Found> {
+        let query = way_back(&self.headers, true, marked, None);
+        let query = if field == Field::Source {
+            query
+        } else {
+            Query { source: Some(Field::Source), destination: Field::Destination, ..query }
+        };
+        let mut found = Found::new();
+        for (answer, packets) in look_up(self.sets, self.scope.world, query, within)? {
+            // `RTN_*`.
+            let kind: u32 = match answer {
+                Answer::Unknown(_) => continue,
+                Answer::Route(route, _) => match route.kind {
+                    RouteKind::Local => 2,
+                    RouteKind::Anycast => 4,
+                    RouteKind::Blackhole => 6,
+                    RouteKind::Unreachable => 7,
+                    RouteKind::Prohibit => 8,
+                    _ => 1,
+                },
+                Answer::Rule(rule) => match rule.action {
+                    RuleAction::Blackhole => 6,
+                    RuleAction::Prohibit => 8,
+                    _ => 7,
+                },
+                Answer::Nothing => 7,
+            };
+            found.push((packets, kind.to_ne_bytes().to_vec()));
+        }
+        Ok(found)
     }
 
     fn devices(&mut self, result: &str, flags: u32, ipv6: bool) -> Decided<Found> {
