@@ -1,16 +1,21 @@
 //! Sets against packets: what a chain does with a set must hold what it does with each packet.
 //!
-//! One packet is a set with a constant in every field, for which each test folds to yes or no; the set of
-//! all has none. Rules are random, with values from small pools, so that tests meet and boundaries are hit.
+//! A packet is asked about twice: as a set with a constant in every field, for which each test folds to yes
+//! or no, and by a plain interpreter that was written apart. Rules are random, with values from small pools,
+//! so that tests meet and boundaries are hit.
 
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::*;
 
+use plain::packet::{Body, Tracked, Translation};
+
 use super::field::{ARP, IPV4, IPV6, address_value};
 use super::{Arena, Bdd, Decided, Field, Headers, HostSets, Packet, PacketSet};
 use crate::engine::testing::{self, ETH0, ETH1, Host, VIRBR0, VNET0, VNET1, ip};
+use crate::engine::world::World;
 
+mod plain;
 mod rules;
 
 /// Marsaglia's xorshift: the same cases everywhere.
@@ -48,74 +53,100 @@ const MARKS: [u32; 5] = [0, 1, 2, 0x10, 0x8000_0001];
 const DEVICES: [IfIndex; 5] = [ETH0, VIRBR0, VNET0, VNET1, ETH1];
 const MACS: [Mac; 3] = [Mac([0x52, 0x54, 0, 0xaa, 0, 1]), Mac([0x52, 0x54, 0, 0xaa, 0, 2]), Mac::BROADCAST];
 
-/// A packet of the family: a value for every field, as the kernel could have it.
-fn packet(random: &mut Random, family: Family) -> Packet {
-    let bridged = family == Family::Bridge;
-    let ipv6 = family == Family::Ip6 || bridged && random.one_in(3);
+/// A packet of the family that one side takes as it is and the other as a set of one.
+fn packet(random: &mut Random, host: &Host, family: Family) -> plain::packet::Packet {
+    let world = World { snapshot: &host.snapshot };
+    let ipv6 = family == Family::Ip6 || family == Family::Bridge && random.one_in(3);
     let pool: &[&str] = if ipv6 { &ADDRESSES6 } else { &ADDRESSES };
-    let arp = bridged && !ipv6 && random.one_in(4);
-    let mut one = Packet::default();
-    let mut set = |field, value: u128| one[field] = value;
-    set(
-        Field::EtherType,
-        if arp {
-            ARP
-        } else if ipv6 {
-            IPV6
-        } else {
-            IPV4
-        },
-    );
-    set(Field::Source, address_value(ip(random.pick(pool))));
-    set(Field::Destination, address_value(ip(random.pick(pool))));
-    let (source, destination) = (mac(random.pick(&MACS)), mac(random.pick(&MACS)));
-    set(Field::SourceMac, source);
-    set(Field::ArpSenderMac, source);
-    set(Field::DestinationMac, destination);
-    match random.below(3) {
-        _ if arp => {
-            let request = random.one_in(2);
-            set(Field::ArpOperation, if request { 1 } else { 2 });
-            set(Field::ArpTargetMac, if request { 0 } else { destination });
-        }
-        0 => {
-            set(Field::Protocol, 6);
-            set(Field::TcpFlags, random.pick(&[2, 0x12, 0x10, 4]));
-        }
-        1 => set(Field::Protocol, 17),
-        _ => {
-            set(Field::Protocol, if ipv6 { 58 } else { 1 });
-            set(Field::IcmpType, random.pick(&[8, 0, 3, 128, 255]));
-            set(Field::IcmpCode, random.pick(&[0, 1, 3]));
-        }
-    }
-    set(Field::SourcePort, random.pick(&PORTS).into());
-    set(Field::DestinationPort, random.pick(&PORTS).into());
-    let device = |random: &mut Random| u128::from(random.pick(&DEVICES).0);
-    let input = if random.one_in(6) { 0 } else { device(random) };
-    set(Field::InputDevice, input);
-    set(Field::Local, (input == 0).into());
-    set(Field::OutputDevice, if random.one_in(6) { 0 } else { device(random) });
-    set(Field::Framed, (!random.one_in(6)).into());
-    set(Field::PacketType, if input == 0 { 0 } else { random.pick(&[0, 1, 2, 3]) });
+    let (source, destination) = (ip(random.pick(pool)), ip(random.pick(pool)));
+    let (from, to) = (random.pick(&PORTS), random.pick(&PORTS));
+    let body = match random.below(if family == Family::Bridge && !ipv6 { 4 } else { 3 }) {
+        0 => Body::Tcp { source: from, destination: to, flags: random.pick(&[2, 0x12, 0x10, 4]) },
+        1 => Body::Udp { source: from, destination: to },
+        2 => Body::Icmp { kind: random.pick(&[8, 0, 3, 128, 255]), code: random.pick(&[0, 1, 3]) },
+        _ => Body::Arp { request: random.one_in(2) },
+    };
+    let mut packet = plain::packet::Packet::new(ipv6, (Some(source), Some(destination)), body);
+    let device = |random: &mut Random| world.device(random.pick(&DEVICES));
+    packet.input = (!random.one_in(6)).then(|| device(random));
+    packet.local = packet.input.is_none();
+    packet.output = (!random.one_in(6)).then(|| device(random));
+    packet.framed = !random.one_in(6);
+    packet.source_mac = Some(random.pick(&MACS));
+    packet.destination_mac = Some(random.pick(&MACS));
     if random.one_in(3) {
-        set(Field::InputPort, device(random));
-        set(Field::OutputPort, if random.one_in(2) { device(random) } else { 0 });
+        packet.port_in = Some(device(random));
+        packet.port_out = random.one_in(2).then(|| device(random));
     }
-    set(Field::Ttl, random.pick(&[1, 63, 64]));
-    set(Field::Mark, random.pick(&MARKS).into());
-    set(Field::CtMark, random.pick(&MARKS).into());
-    if !arp {
-        set(Field::CtState, random.pick(&[0, 4, 1, 2, 3, 3]));
+    packet.ttl = random.pick(&[1, 63, 64]);
+    packet.mark = Some(random.pick(&MARKS));
+    packet.connection.mark = Some(random.pick(&MARKS));
+    if !packet.is_arp() {
+        packet.connection.tracked = random.pick(&[Tracked::No, Tracked::Never, Tracked::Yes, Tracked::Yes]);
     }
-    set(Field::CtReply, random.one_in(2).into());
-    set(Field::CtStatus, random.pick(&[0, 0b1010, 0b1001_0000, 0b1_0010_0000]));
-    set(Field::Fragment, if ipv6 { 0 } else { random.pick(&[0x4000, 0x4000, 0x2000, 0x2010]) });
-    one
+    packet.connection.reply = random.one_in(2);
+    if random.one_in(4) {
+        let address = Some(ip("203.0.113.2"));
+        packet.connection.source_nat = Some(Translation { address, port: None, sure: true });
+    }
+    packet
 }
 
-fn mac(mac: Mac) -> u128 {
-    mac.0.iter().fold(0, |all, octet| all << 8 | u128::from(*octet))
+/// The same packet as a value for every field.
+fn fields(packet: &plain::packet::Packet) -> Packet {
+    let device = |device: &Option<crate::engine::packets::Device>| {
+        device.as_ref().map_or(0, |device| device.index.0.into())
+    };
+    let mac = |mac: Option<Mac>| mac.unwrap().0.iter().fold(0, |all, octet| all << 8 | u128::from(*octet));
+    let bit = u128::from;
+    let mut fields = Packet::default()
+        .with(Field::EtherType, packet.ethertype().into())
+        .with(Field::Protocol, packet.protocol().unwrap_or(0).into())
+        .with(Field::InputDevice, device(&packet.input))
+        .with(Field::OutputDevice, device(&packet.output))
+        .with(Field::InputPort, device(&packet.port_in))
+        .with(Field::OutputPort, device(&packet.port_out))
+        .with(Field::Local, bit(packet.local))
+        .with(Field::Framed, bit(packet.framed))
+        .with(Field::PacketType, packet.packet_type().into())
+        .with(Field::CtReply, bit(packet.connection.reply))
+        .with(Field::CtStatus, plain::loads::status(packet).into())
+        .with(Field::CtMark, packet.connection.mark.unwrap().into())
+        .with(Field::Mark, packet.mark.unwrap().into())
+        .with(Field::SourceMac, mac(packet.source_mac))
+        .with(Field::DestinationMac, mac(packet.destination_mac))
+        .with(Field::ArpSenderMac, mac(packet.source_mac))
+        .with(Field::Source, address_value(packet.source.unwrap()))
+        .with(Field::Destination, address_value(packet.destination.unwrap()))
+        .with(Field::Fragment, if packet.ipv6 { 0 } else { 0x4000 })
+        .with(Field::Ttl, packet.ttl.into());
+    fields[Field::CtState] = match (packet.connection.tracked, packet.connection.reply) {
+        (Tracked::No, _) => 0,
+        (Tracked::Never, _) => 4,
+        (Tracked::Yes, true) => 1,
+        (Tracked::Yes, false) => 3,
+        (Tracked::Perhaps, _) => unreachable!("not made"),
+    };
+    match packet.body {
+        Body::Arp { request } => {
+            fields[Field::ArpOperation] = if request { 1 } else { 2 };
+            fields[Field::ArpTargetMac] = if request { 0 } else { mac(packet.destination_mac) };
+        }
+        Body::Tcp { source, destination, flags } => {
+            fields[Field::SourcePort] = source.into();
+            fields[Field::DestinationPort] = destination.into();
+            fields[Field::TcpFlags] = flags.into();
+        }
+        Body::Udp { source, destination } => {
+            fields[Field::SourcePort] = source.into();
+            fields[Field::DestinationPort] = destination.into();
+        }
+        Body::Icmp { kind, code } => {
+            fields[Field::IcmpType] = kind.into();
+            fields[Field::IcmpCode] = code.into();
+        }
+    }
+    fields
 }
 
 /// Whether the packet passes, if that is decided, and what its fields hold then.
@@ -163,9 +194,12 @@ fn compare(random: &mut Random, host: &Host, table: &Table, family: Family, pack
     let mut headers = Headers::default();
     let passage = all.through(table, &table.chains[0], family, input, &mut headers);
     let sets = &mut all.sets;
+    let base = table.chains[0].base.as_ref().unwrap();
+    let hook = base.hook;
     let (mut decided, mut by_one) = (0, 0);
     for _ in 0..packets {
-        let one = packet(random, family);
+        let mut alone = packet(random, host, family);
+        let one = fields(&alone);
         let says = |sets: &Arena, set| sets.contains(set, &one);
         let verdict =
             match (says(sets, passage.passes), says(sets, passage.stopped), says(sets, passage.either)) {
@@ -175,6 +209,9 @@ fn compare(random: &mut Random, host: &Host, table: &Table, family: Family, pack
                 verdict => panic!("{verdict:?} for {one:?}"),
             };
         let (expected, after) = single(host, table, family, &one);
+        let chain = &table.chains[0];
+        let scope = plain::Scope { world: World { snapshot: &host.snapshot }, table, family, hook };
+        let interpreted = plain::chains::passes(scope, chain, base, &mut alone);
         let context = || format!("{family:?} {one:?}\n{:#?}", rules::text(table));
         if let (Some(verdict), Some(expected)) = (verdict, expected) {
             assert_eq!(verdict, expected, "{}", context());
@@ -188,6 +225,9 @@ fn compare(random: &mut Random, host: &Host, table: &Table, family: Family, pack
                     }
                 }
             }
+        }
+        if let (Some(verdict), Some(interpreted)) = (verdict, interpreted) {
+            assert_eq!(verdict, interpreted, "interpreted otherwise: {}", context());
         }
         let stopped_by_any = passage.stops().any(|stop| says(sets, stop.packets));
         let doubtful = passage.doubts().any(|(packets, _)| says(sets, packets));
