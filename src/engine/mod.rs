@@ -4,6 +4,10 @@
 //! the reply backwards. Every place that decides leaves a [`Step`]. Past a place that drops, the
 //! walk goes on as if the packet had passed, so that a [`Fate`] names every place that must change.
 //! What is not understood makes the fate unknown and is named.
+//!
+//! All that is carried is sets of packets: one packet is a set with a constant in every header. So
+//! [`Engine::fate`] follows the packet that stands for a claim, and [`Engine::deny`] and
+//! [`Engine::survey`] follow all that one end can send to another, by the same code.
 
 pub mod admit;
 mod bridge;

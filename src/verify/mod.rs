@@ -64,9 +64,3 @@ fn proved(engine: &mut Engine<'_>, claim: &mut Claim) -> Fate {
         }
     }
 }
-
-/// The fate of the packet that stands for each claim, in the same order.
-pub fn predict(snapshot: &Snapshot, topology: &Topology, claims: &[Claim]) -> Vec<Fate> {
-    let mut engine = Engine::new(snapshot, topology);
-    claims.iter().map(|claim| engine.fate(claim)).collect()
-}
