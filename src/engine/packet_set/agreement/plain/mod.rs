@@ -207,7 +207,7 @@ fn step<'r>(
             };
         }
         Expr::Match(test) => {
-            return Flow::of(xtables::matches(packet, &test.test));
+            return Flow::of(xtables::matches(scope.hook, packet, &test.test));
         }
         Expr::Target(target) => return xtables::act(scope, packet, target, sure),
         Expr::Queue | Expr::Opaque { .. } => return Flow::Anything,

@@ -41,7 +41,7 @@ fn all(truths: impl IntoIterator<Item = Truth>) -> Truth {
 }
 
 /// Whether the packet matches.
-pub(super) fn matches(packet: &Packet, asked: &XtTest) -> Truth {
+pub(super) fn matches(hook: Hook, packet: &Packet, asked: &XtTest) -> Truth {
     let ports = packet.ports();
     match asked {
         XtTest::Comment { .. } => Truth::Yes,
@@ -111,8 +111,8 @@ pub(super) fn matches(packet: &Packet, asked: &XtTest) -> Truth {
                 holds,
             ))
         }
-        // Without a link-layer header, or a device, the match fails, also a negated one.
-        XtTest::Mac { .. } if !packet.framed || packet.input.is_none() => Truth::No,
+        // Without a link-layer header, or a device by which it came, the match fails, also a negated one.
+        XtTest::Mac { .. } if !packet.framed || packet.input.is_none() || hook == Hook::Output => Truth::No,
         XtTest::Mac { source } => test(Some(source), packet.source_mac, |wanted, mac| *wanted == mac),
         XtTest::Pkttype { packet_type } => {
             test(Some(packet_type), Some(packet.packet_type()), |wanted, kind| *wanted == kind)
