@@ -2,6 +2,7 @@
 
 use kvmnet_probes::facts::{BaseChain, Chain, Family, Generation, NatKind};
 
+use super::admit::family_word;
 use super::hooks::place;
 use super::packet_set::{Bdd, Decided, Event, Headers, Met, Nat, PacketSet, Passage, Place};
 use super::rule_text::rule_text;
@@ -89,14 +90,7 @@ fn decided(walk: &mut Walk<'_, '_>, passage: &Passage<'_>, at: usize) -> Decided
 
 fn site(scope: Scope<'_>, base: &BaseChain, place: Option<Place<'_>>, whole: &Chain) -> (Site, String) {
     let legacy = scope.table.generation == Generation::XtablesLegacy;
-    let family = match scope.table.family {
-        Family::Inet => "inet",
-        Family::Ip => "ip",
-        Family::Arp => "arp",
-        Family::Netdev => "netdev",
-        Family::Bridge => "bridge",
-        Family::Ip6 => "ip6",
-    };
+    let family = family_word(scope.table.family);
     let chain = place.map_or(whole, |place| place.chain);
     let generation = if legacy { " (legacy)" } else { "" };
     let at = format!("{family} {}{generation} {}", scope.table.name, chain.name);

@@ -88,12 +88,16 @@ fn forward(walk: &mut Walk<'_, '_>, packets: &mut Packets, input: &str) -> Decid
 }
 
 /// All packets that the host has received are routed, each its own way: [`Field::OutputDevice`] says which
-/// way it takes, and one that may take several is there once for each. Gives the ways.
+/// way it takes, and one that may take several is there once for each. Gives the ways, and the packets of
+/// which it is not known which they take.
 pub(super) fn route_everywhere(
     walk: &mut Walk<'_, '_>,
     packets: &mut Packets,
-) -> Decided<Vec<(IfIndex, PacketSet)>> {
-    let Some(input) = packets.input.clone().filter(|_| !packets.is_arp()) else { return Ok(Vec::new()) };
+) -> Decided<(Vec<(IfIndex, PacketSet)>, PacketSet)> {
+    let Some(input) = packets.input.clone().filter(|_| !packets.is_arp()) else {
+        return Ok((Vec::new(), Bdd::NONE));
+    };
+    let mut astray = Bdd::NONE;
     let name = input.name.as_str();
     let mut ways: BTreeMap<IfIndex, PacketSet> = BTreeMap::new();
     for (answer, some) in ask(walk, packets)? {
@@ -102,13 +106,19 @@ pub(super) fn route_everywhere(
                 for hop in hops {
                     let Some(device) = hop.device else {
                         walk.opaque_to(some, "route", route_text(walk.world, route));
+                        astray = walk.sets().or(astray, some)?;
                         continue;
                     };
                     let way = ways.entry(device).or_insert(Bdd::NONE);
                     *way = walk.sets().or(*way, some)?;
                 }
             }
-            answer => stopped(walk, some, answer),
+            answer => {
+                if matches!(answer, Answer::Unknown(_)) {
+                    astray = walk.sets().or(astray, some)?;
+                }
+                stopped(walk, some, answer);
+            }
         }
     }
     are_martian(walk, packets, name, true)?;
@@ -123,7 +133,7 @@ pub(super) fn route_everywhere(
     walk.asked = walk.sets().any_of(&leaving)?;
     packets.by_route = true;
     forward(walk, packets, name)?;
-    Ok(ways.into_iter().collect())
+    Ok((ways.into_iter().collect(), astray))
 }
 
 /// The host itself sends the packets. `bound`: by this device, whatever the routes say.

@@ -76,7 +76,7 @@ impl<'a> Engine<'a> {
 
     fn by_way(&mut self, claim: &Claim, pick: usize) -> (usize, Fate) {
         self.host.sets.allow(NODES);
-        let mut walk = Walk::new(&mut self.host, self.world, self.topology, Bdd::ALL, pick);
+        let mut walk = Walk::new(&mut self.host, self.world, self.topology, Bdd::ALL, Some(pick));
         let walked = there_and_back(&mut walk, claim);
         let ways = walk.ways;
         let fate = walked.and_then(|()| walk.fate());

@@ -51,8 +51,6 @@ pub struct Leak {
     pub ends: (IpAddr, IpAddr),
     /// What it carries, if that is TCP, UDP or an echo request.
     pub traffic: Option<Traffic>,
-    /// Its protocol.
-    pub protocol: u8,
     /// Its answers find their way back.
     pub answered: bool,
     /// It is what its sender would send: with its own MAC and address, as far as they are known, the SYN of a
@@ -66,6 +64,8 @@ pub(super) struct Outward {
     packets: Packets,
     /// By which device which of them leave, if nothing stops them.
     ways: Vec<(IfIndex, PacketSet)>,
+    /// Those of which it is not known where they leave: they may go anywhere.
+    astray: PacketSet,
     walked: Walked,
 }
 
@@ -95,6 +95,14 @@ pub(super) struct Arrival {
     /// Those whose answers come back, too.
     pub(super) answered: PacketSet,
     pub(super) taken: Vec<Taken>,
+}
+
+impl Arrival {
+    /// Of these packets nothing is known but that they may arrive.
+    fn undecided(ipv6: bool, may: PacketSet, taken: Vec<Taken>) -> Self {
+        let family = if ipv6 { Family::Ip6 } else { Family::Ip };
+        Self { family, asked: may, may, surely: Bdd::NONE, answered: Bdd::NONE, taken }
+    }
 }
 
 /// What the packets that stand for claims have in their headers.
@@ -194,7 +202,7 @@ impl<'a> Engine<'a> {
     }
 
     fn walk(&mut self, asked: PacketSet) -> Walk<'_, 'a> {
-        Walk::new(&mut self.host, self.world, self.topology, asked, 0)
+        Walk::new(&mut self.host, self.world, self.topology, asked, None)
     }
 
     /// All packets that stay in a bridge.
@@ -209,11 +217,20 @@ impl<'a> Engine<'a> {
     /// All packets of a sender that the host routes to the other end.
     fn routed(&mut self, journey: &Journey, ipv6: bool, stopped: bool) -> Decided<Vec<Arrival>> {
         let outward = self.outward(journey, ipv6)?;
+        let mut arrivals = Vec::new();
+        let astray = self.host.sets.minus(outward.astray, outward.walked.stopped)?;
+        if astray != Bdd::NONE {
+            arrivals.push(Arrival::undecided(ipv6, astray, outward.walked.taken.clone()));
+        }
+        let mut to_port = self.walk(Bdd::ALL);
         let bridge = match journey.to {
-            End::Nic(nic) => attachment(&mut self.walk(Bdd::NONE), journey, nic).map(|(_, bridge)| bridge),
+            End::Nic(nic) => attachment(&mut to_port, journey, nic).map(|(_, bridge)| bridge),
             End::Host | End::Wire(_) => None,
         };
-        let mut arrivals = Vec::new();
+        let taken = to_port.taken;
+        if bridge.is_none() && taken.iter().any(|taken| taken.step.decision == Decision::Unknown) {
+            arrivals.push(Arrival::undecided(ipv6, Bdd::ALL, taken));
+        }
         for (device, leaving) in &outward.ways {
             let wanted = match journey.to {
                 End::Nic(_) => bridge == Some(*device),
@@ -268,7 +285,7 @@ impl<'a> Engine<'a> {
         let family = if ipv6 { Family::Ip6 } else { Family::Ip };
         let (mut packets, asked) = any(&mut self.host.sets, family)?;
         let mut walk = self.walk(asked);
-        let mut ways = Vec::new();
+        let (mut ways, mut astray) = (Vec::new(), Bdd::NONE);
         let inside = match enter(&mut walk, journey, &mut packets, sender, End::Host)? {
             Entered::Not => None,
             Entered::Bridge(inside) => Some(Some(inside)),
@@ -276,9 +293,14 @@ impl<'a> Engine<'a> {
         };
         if let Some(inside) = inside {
             go_up(&mut walk, &mut packets, inside, false)?;
-            ways = route_everywhere(&mut walk, &mut packets)?;
+            (ways, astray) = route_everywhere(&mut walk, &mut packets)?;
         }
-        Ok(Outward { packets, ways, walked: walked(walk)? })
+        let walked = walked(walk)?;
+        if inside.is_none() {
+            // It may be that they come in all the same.
+            astray = walked.undecided;
+        }
+        Ok(Outward { packets, ways, astray, walked })
     }
 
     /// Whether beyond the device lies what the host does not carry itself.
@@ -401,7 +423,6 @@ impl<'a> Engine<'a> {
             packets,
             ends: (address(Field::Source), address(Field::Destination)),
             traffic: traffic(&witness, claim.ipv6).filter(|_| arrival.family != Family::Arp),
-            protocol: u8::try_from(witness[Field::Protocol]).unwrap_or_default(),
             answered,
             honest,
         })

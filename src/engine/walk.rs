@@ -42,22 +42,23 @@ pub(super) struct Walk<'w, 'a> {
 }
 
 impl<'w, 'a> Walk<'w, 'a> {
+    /// A walk with one packet, which takes the given one of several equal ways, or with many.
     pub(super) fn new(
         host: &'w mut HostSets<'a>,
         world: World<'a>,
         topology: &'a Topology,
         asked: PacketSet,
-        pick: usize,
+        pick: Option<usize>,
     ) -> Self {
         Self {
             world,
             topology,
             host,
             asked,
-            one: asked == Bdd::ALL,
+            one: pick.is_some(),
             taken: Vec::new(),
             reply: false,
-            pick,
+            pick: pick.unwrap_or(0),
             ways: 1,
             leaves_as: None,
             diverted: Bdd::NONE,

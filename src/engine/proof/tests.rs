@@ -1,6 +1,6 @@
 //! Denials for all packets, on hosts with one change each.
 
-use kvmnet_probes::facts::{Hook, PayloadBase, Policy, Rule};
+use kvmnet_probes::facts::{Fact, Hook, LinkKind, PayloadBase, Policy, Rule};
 use kvmnet_reports::Expected;
 
 use crate::engine::testing::*;
@@ -51,5 +51,29 @@ fn what_is_not_understood_leaves_a_denial_open() {
     match deny(&host, ISOLATED, Internet, false) {
         Some(Denial::Open(why)) => assert!(why.iter().any(|why| why.contains("tunnel")), "{why:?}"),
         other => panic!("{other:?}"),
+    }
+}
+
+/// What could not be read, or is not a bridge of Linux, proves nothing.
+#[test]
+fn what_is_not_known_leaves_a_denial_open() {
+    fn missing<T>() -> Fact<T> {
+        Fact::Missing { reason: "no permission".to_owned() }
+    }
+    type Change = fn(&mut Host);
+    let changes: &[(&str, Change)] = &[
+        ("routes", |host| host.snapshot.routes = missing()),
+        ("rules", |host| host.snapshot.rules = missing()),
+        ("links", |host| host.snapshot.links = missing()),
+        ("rules of nf_tables", |host| host.snapshot.nf_tables = missing()),
+        ("what the NATed guests are plugged into", |host| host.link(VIRBR0).kind = LinkKind::Bond),
+    ];
+    for (name, change) in changes {
+        let mut host = Host::healthy();
+        change(&mut host);
+        for (from, to) in [(Outside, NAT0), (NAT0, ISOLATED), (ISOLATED, NAT0)] {
+            let denial = deny(&host, from, to, false);
+            assert!(matches!(denial, Some(Denial::Open(_))), "{name}: {from:?} -> {to:?} {denial:?}");
+        }
     }
 }
