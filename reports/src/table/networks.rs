@@ -44,6 +44,14 @@ impl<'a> Folded<'a> {
                 nic.entry(pair).or_default().add(Some(vm), cell);
             }
         }
+        // Between networks one NIC stands for all that are like it.
+        for (network, nics) in &mut folded.nics {
+            let between = folded.networks.get(network).and_then(|folds| folds.get(&Pair::OtherNetworks));
+            let Some(between) = between else { continue };
+            for folds in nics.values_mut() {
+                folds.entry(Pair::OtherNetworks).or_insert_with(|| between.clone());
+            }
+        }
         folded
     }
 
