@@ -2,7 +2,7 @@
 //! grown from it, with many networks like its NAT network and ten guests on each.
 
 use divan::Bencher;
-use kvmnet::engine::representatives;
+use kvmnet::engine::{Facts, representatives};
 use kvmnet::model::{Scope, Topology, claims};
 use kvmnet::verify;
 use kvmnet_probes::facts::Snapshot;
@@ -24,9 +24,10 @@ fn matrix(bencher: Bencher<'_, '_>, networks: usize) {
     let snapshot = grown(networks);
     bencher.bench_local(|| {
         let topology = Topology::from_snapshot(&snapshot);
-        let alike = representatives(&snapshot, &topology);
+        let facts = Facts::new(&snapshot);
+        let alike = representatives(&facts, &topology);
         let mut claims = claims(&topology, &Scope::default(), &alike);
-        verify::prove(&snapshot, &topology, &mut claims)
+        verify::prove(&facts, &topology, &mut claims)
     });
 }
 

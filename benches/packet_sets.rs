@@ -6,6 +6,7 @@
 //! source and as many no destination.
 
 use divan::Bencher;
+use kvmnet::engine::Facts;
 use kvmnet::engine::packet_set::field::IPV4;
 use kvmnet::engine::packet_set::first_match::{Line, accepted, by_halves, from_the_first, from_the_last};
 use kvmnet::engine::packet_set::{Arena, Bdd, Decided, Field, Headers, HostSets};
@@ -157,8 +158,9 @@ fn table(length: usize) -> Table {
 #[divan::bench(args = [150, 1_000, 5_000], max_time = 3, sample_count = 5)]
 fn base_chain_of_random_rules(bencher: Bencher<'_, '_>, length: usize) {
     let (snapshot, table) = (snapshot(), table(length));
+    let facts = Facts::new(&snapshot);
     bencher.bench(|| {
-        let mut all = HostSets::new(&snapshot, BUDGET);
+        let mut all = HostSets::new(&facts, BUDGET);
         let input = all.sets.equal(Field::EtherType, IPV4).expect("small");
         all.through(&table, &table.chains[0], Family::Ip, input, &mut Headers::default()).passes
     });
@@ -167,8 +169,9 @@ fn base_chain_of_random_rules(bencher: Bencher<'_, '_>, length: usize) {
 #[divan::bench(max_time = 3)]
 fn every_base_chain_of_the_recorded_host(bencher: Bencher<'_, '_>) {
     let snapshot = snapshot();
+    let facts = Facts::new(&snapshot);
     bencher.bench(|| {
-        let mut all = HostSets::new(&snapshot, BUDGET);
+        let mut all = HostSets::new(&facts, BUDGET);
         let input = all.sets.equal(Field::EtherType, IPV4).expect("small");
         let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
         let mut passed = 0;

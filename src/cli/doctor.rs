@@ -109,8 +109,9 @@ impl Request {
             let answers = self.send("asking the VMs for their addresses", &questions).await;
             verify::learn(&mut topology, &questions, &answers);
         }
-        let mut claims = claims(&topology, &self.scope, &engine::representatives(snapshot, &topology));
-        let fates = verify::prove(snapshot, &topology, &mut claims);
+        let facts = engine::Facts::new(snapshot);
+        let mut claims = claims(&topology, &self.scope, &engine::representatives(&facts, &topology));
+        let fates = verify::prove(&facts, &topology, &mut claims);
         let plan = match self.untried {
             Some(reason) => Plan::untried(&claims, reason),
             None => verify::plan(snapshot, &topology, &claims),

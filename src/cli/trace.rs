@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::output::{Color, Destination, Format};
 use super::{endpoint, exit, facts};
 use crate::engine::owner::{Owner, owner};
-use crate::engine::{Decision, Engine, Fate, Site, Step};
+use crate::engine::{Decision, Engine, Facts, Fate, Site, Step};
 use crate::model::{Claim, Topology, Traffic};
 use endpoint::Endpoint;
 
@@ -98,7 +98,8 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     };
     let destination = Destination::from(arguments.output);
     let form = destination.form(color);
-    let mut engine = Engine::new(&snapshot, &topology);
+    let facts = Facts::new(&snapshot);
+    let mut engine = Engine::new(&facts, &topology);
     let ends = [in_words(&arguments.from, claim.source), in_words(&arguments.to, claim.destination)];
     let (text, predicted) = if arguments.all {
         let survey = survey(&mut engine, &claim, ends)?;

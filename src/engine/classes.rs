@@ -5,16 +5,14 @@
 
 use std::collections::HashSet;
 
-use kvmnet_probes::facts::{
-    BridgePort, Data, Element, Expr, IfIndex, IfName, Link, Snapshot, Table, TcHook, XtTest,
-};
+use kvmnet_probes::facts::{BridgePort, Data, Element, Expr, IfIndex, IfName, Link, Table, TcHook, XtTest};
 
-use super::world::World;
+use super::world::{Facts, World};
 use crate::model::{Nic, Topology};
 
 /// For each NIC the first one that is like it.
-pub fn representatives(snapshot: &Snapshot, topology: &Topology) -> Vec<usize> {
-    let world = World { snapshot };
+pub fn representatives(facts: &Facts<'_>, topology: &Topology) -> Vec<usize> {
+    let world = World::new(facts);
     let mentioned = Mentioned::on(world);
     let mut kinds: Vec<(usize, Kind<'_>)> = Vec::new();
     (0..topology.nics.len())

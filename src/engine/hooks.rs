@@ -36,6 +36,7 @@ pub(super) fn pass<'a>(
             walk.missing(place, source);
         }
     }
+    walk.leave_stopped()?;
     packets.tell_place(walk.sets())?;
     let mut entries = entries(walk, packets, family, hook);
     // Of two with one priority the one that was registered last comes first (`nf_hook_entries_grow`).
@@ -58,6 +59,7 @@ pub(super) fn pass<'a>(
         while let Some(entry) =
             filter.next_if(|entry| priority.is_none_or(|priority| entry.2.priority < priority))
         {
+            walk.leave_stopped()?;
             run_one(walk, packets, (family, hook), entry, (walk.asked, Bdd::NONE))?;
         }
         Ok(())

@@ -8,9 +8,7 @@ use kvmnet_probes::facts::{Family, Hook, IfIndex, RouteKind, RuleAction};
 use super::packet_set::field::address_value;
 use super::packet_set::{Bdd, Decided, Field, PacketSet};
 use super::packets::Packets;
-use super::route::{
-    Answer, Answers, LOCAL, Query, in_prefix, look_up, route_text, rule_text, table_name, way_back,
-};
+use super::route::{Answer, Answers, LOCAL, Query, in_prefix, route_text, rule_text, table_name, way_back};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
 
@@ -79,17 +77,22 @@ pub(super) fn route(
 
 fn forward(walk: &mut Walk<'_, '_>, packets: &mut Packets, input: &str) -> Decided<()> {
     is_forwarding(walk, packets.is_ipv6(), input);
+    pass_on(walk, packets)?;
+    hooks::pass(walk, packets, packets.family, Hook::Postrouting)
+}
+
+/// Packets that the host forwards pass FORWARD.
+pub(super) fn pass_on(walk: &mut Walk<'_, '_>, packets: &mut Packets) -> Decided<()> {
     match packets.headers.constant(Field::Ttl) {
         Some(ttl) => packets.headers.set(Field::Ttl, ttl.saturating_sub(1)),
         None => packets.headers.forget(Field::Ttl),
     }
-    hooks::pass(walk, packets, packets.family, Hook::Forward)?;
-    hooks::pass(walk, packets, packets.family, Hook::Postrouting)
+    hooks::pass(walk, packets, packets.family, Hook::Forward)
 }
 
-/// All packets that the host has received are routed, each its own way: [`Field::OutputDevice`] says which
-/// way it takes, and one that may take several is there once for each. Gives the ways, and the packets of
-/// which it is not known which they take.
+/// All packets that the host has received are routed, each its own way, to be forwarded:
+/// [`Field::OutputDevice`] says which way it takes, and one that may take several is there once for each.
+/// Gives the ways, and the packets of which it is not known which they take.
 pub(super) fn route_everywhere(
     walk: &mut Walk<'_, '_>,
     packets: &mut Packets,
@@ -131,8 +134,8 @@ pub(super) fn route_everywhere(
         leaving.push(*some);
     }
     walk.asked = walk.sets().any_of(&leaving)?;
-    packets.by_route = true;
-    forward(walk, packets, name)?;
+    is_forwarding(walk, packets.is_ipv6(), name);
+    walk.leave_stopped()?;
     Ok((ways.into_iter().collect(), astray))
 }
 
@@ -217,7 +220,7 @@ fn ask<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets) -> Decided<Answers<'a>> {
         marked: true,
         transport: true,
     };
-    look_up(&mut walk.host.sets, walk.world, query, walk.asked)
+    walk.look_up(query)
 }
 
 /// The packets are for addresses of the host.
@@ -428,7 +431,7 @@ fn source_is_valid(
     let query = way_back(&packets.headers, false, marked, out);
     // The host's own addresses and those of broadcasts, which are named only where it is one of them.
     let mut own = Bdd::NONE;
-    for (answer, some) in look_up(&mut walk.host.sets, walk.world, query, walk.asked)? {
+    for (answer, some) in walk.look_up(query)? {
         let answer = match answer {
             Answer::Route(route, _)
                 if matches!(
@@ -515,7 +518,7 @@ pub(super) fn sysctl(walk: &mut Walk<'_, '_>, ipv6: bool, device: &str, key: &st
     };
     let value = sysctls.per_device(ipv6, device, key);
     // A device that is gone has none, and that is told already.
-    if value.is_none() && (device == "all" || walk.world.snapshot.link_named(device).is_some()) {
+    if value.is_none() && (device == "all" || walk.world.link_named(device).is_some()) {
         let family = if ipv6 { "ipv6" } else { "ipv4" };
         walk.opaque(device, format!("net/{family}/conf/{device}/{key}, which was not read"));
     }

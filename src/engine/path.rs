@@ -5,12 +5,12 @@ use kvmnet_reports::Predicted;
 
 use super::claimed::{End, Journey, journey};
 use super::host::{Towards, may_return, route, routed_into, send};
+use super::outward::Followed;
 use super::packet_set::{Bdd, Decided, HostSets, Undecided};
 use super::packets::Packets;
-use super::proof::Followed;
 use super::service::{answers, echoes, holds, listens};
 use super::walk::Walk;
-use super::world::World;
+use super::world::{Facts, World};
 use super::{Decision, Fate, Proof, Site, Step, bridge};
 use crate::model::{Claim, NetworkZone, Nic, Topology, Traffic};
 use ends::{attachment, mac_of};
@@ -40,12 +40,12 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// For the host of the snapshot.
-    pub fn new(snapshot: &'a Snapshot, topology: &'a Topology) -> Self {
+    /// For the host of the facts.
+    pub fn new(facts: &'a Facts<'a>, topology: &'a Topology) -> Self {
         Self {
             topology,
-            world: World { snapshot },
-            host: HostSets::new(snapshot, NODES),
+            world: World::new(facts),
+            host: HostSets::new(facts, NODES),
             followed: Followed::new(),
             alike: None,
         }
@@ -221,7 +221,7 @@ pub(super) fn carry(
         );
     }
     go_up(walk, packet, inside, returns_by.is_some())?;
-    let (to, towards) = match redirected(walk, packet) {
+    let (to, towards) = match redirected(walk, packet)? {
         Some(end) if end != to => (end, aim(walk, journey, end)),
         _ => (to, towards),
     };
@@ -242,7 +242,7 @@ fn bridged(
     to: End,
 ) -> Decided<Option<IfIndex>> {
     let name = walk.world.name(inside.bridge);
-    if redirected(walk, packet).is_some_and(|end| end != to) {
+    if redirected(walk, packet)?.is_some_and(|end| end != to) {
         walk.program(name.as_str(), "where a bridged frame goes once its destination is translated");
     }
     let nat = packet.connection.source_nat;
@@ -252,7 +252,7 @@ fn bridged(
     if nat.surely != nat.perhaps {
         walk.program(name.as_str(), "where a bridged frame goes once its destination may be translated back");
     }
-    if nat.surely != walk.asked {
+    if !walk.are_all_in(nat.surely)? {
         return Ok(None);
     }
     if !routed_into(walk, packet, inside.bridge)? {
@@ -275,17 +275,18 @@ fn aim(walk: &mut Walk<'_, '_>, journey: &Journey, to: End) -> Option<Towards> {
 }
 
 /// The end to which a rule has sent the packet by translating its destination.
-fn redirected(walk: &mut Walk<'_, '_>, packet: &Packets) -> Option<End> {
+fn redirected(walk: &mut Walk<'_, '_>, packet: &Packets) -> Decided<Option<End>> {
     let nat = packet.connection.destination_nat;
     if packet.reply || !nat.is_any() {
-        return None;
+        return Ok(None);
     }
-    let Some(address) = nat.address.filter(|_| nat.surely == walk.asked) else {
+    let surely = walk.are_all_in(nat.surely)?;
+    let Some(address) = nat.address.filter(|_| surely) else {
         walk.program("prerouting", "where the packet goes, as its destination may be translated");
-        return None;
+        return Ok(None);
     };
     if walk.world.owns(Some(address)) == Some(true) {
-        return Some(End::Host);
+        return Ok(Some(End::Host));
     }
     let holds = |nic: &Nic| nic.addresses.iter().any(|known| known.address == address);
     let nic = walk.topology.nics.iter().position(holds).map(End::Nic);
@@ -293,7 +294,7 @@ fn redirected(walk: &mut Walk<'_, '_>, packet: &Packets) -> Option<End> {
         let what = format!("who has {address}, to which the destination is translated");
         walk.program("prerouting", what);
     }
-    nic
+    Ok(nic)
 }
 
 #[cfg(test)]

@@ -10,25 +10,21 @@
 //! Not among them are later fragments, which nobody can put together without the first, packets that end
 //! in the host, and frames that are neither IP nor ARP.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::rc::Rc;
 
-use kvmnet_probes::facts::{Family, IfIndex};
+use kvmnet_probes::facts::{Family, Hook, IfIndex};
 use kvmnet_reports::Expected;
 
-use super::Decision;
 use super::claimed::{End, Journey, SOURCE_PORT, journey};
-use super::classes::representatives;
-use super::host::route_everywhere;
+use super::outward::{Walked, any};
 use super::packet_set::field::{ARP, IPV4, IPV6, address_value};
-use super::packet_set::{Arena, Bdd, Decided, Field, HostSets, Packet, PacketSet, Truth, Undecided};
+use super::packet_set::{Bdd, Decided, Field, HostSets, Packet, PacketSet, Undecided};
 use super::packets::{Packets, number};
 use super::path::ends::attachment;
-use super::path::enter::{Entered, enter, go_up};
 use super::path::leave::leave_host;
 use super::path::{Engine, NODES, answers_directly, carry};
-use super::walk::{Taken, Walk};
+use super::walk::Taken;
+use super::{Decision, hooks};
 use crate::model::{Claim, NetworkZone, Topology, Traffic, Zone};
 
 /// Whether a denial holds for all packets.
@@ -57,30 +53,6 @@ pub struct Leak {
     /// connection, a datagram or an echo request, with nothing special in its headers.
     pub honest: bool,
 }
-
-/// What is left of all packets of a sender once they are routed.
-#[derive(Debug)]
-pub(super) struct Outward {
-    packets: Packets,
-    /// By which device which of them leave, if nothing stops them.
-    ways: Vec<(IfIndex, PacketSet)>,
-    /// Those of which it is not known where they leave: they may go anywhere.
-    astray: PacketSet,
-    walked: Walked,
-}
-
-/// What has become of packets on their way.
-#[derive(Debug)]
-struct Walked {
-    /// They surely do not come through.
-    stopped: PacketSet,
-    /// They may not come through.
-    undecided: PacketSet,
-    taken: Vec<Taken>,
-}
-
-/// What has been followed once, by who sends and the family; `None`: that took too many nodes.
-pub(super) type Followed = HashMap<(End, bool), Option<Rc<Outward>>>;
 
 /// Packets that are on their way to an end, and which of them arrive.
 #[derive(Debug)]
@@ -120,7 +92,7 @@ const KEPT: usize = NODES / 2;
 /// Nodes that one question may take.
 const QUESTION: usize = NODES / 4;
 
-impl<'a> Engine<'a> {
+impl Engine<'_> {
     /// Whether the claim, which must be a denial, holds for all packets; `None` if it is about what cannot
     /// be followed so: what the host itself sends, or a NIC that no bridge carries.
     pub fn deny(&mut self, claim: &Claim) -> Option<Denial> {
@@ -171,9 +143,10 @@ impl<'a> Engine<'a> {
     }
 
     /// All packets between the ends of a claim, by the ways that there are: in the bridge, and by each device
-    /// to which they are routed. `stopped`: also where none arrives. `None` if they cannot be followed.
+    /// to which they are routed. `stopped`: also where none arrives, past every site that stops them. `None` if
+    /// they cannot be followed.
     pub(super) fn arrivals(&mut self, claim: &Claim, stopped: bool) -> Decided<Option<Vec<Arrival>>> {
-        let mut walk = self.walk(Bdd::NONE);
+        let mut walk = self.walk(Bdd::NONE, stopped);
         let Some(journey) = journey(&mut walk, claim) else { return Ok(None) };
         if journey.from == End::Host || journey.to == End::Host {
             return Ok(None);
@@ -183,7 +156,7 @@ impl<'a> Engine<'a> {
         if journey.direct {
             let families = if claim.ipv6 { &[Family::Ip6][..] } else { &[Family::Ip, Family::Arp] };
             for family in families {
-                arrivals.push(self.in_bridge(&journey, *family)?);
+                arrivals.push(self.in_bridge(&journey, *family, stopped)?);
             }
         }
         // Ports that are isolated from one another are so in their bridge: that the host may route between them
@@ -201,28 +174,23 @@ impl<'a> Engine<'a> {
         self.host.sets.prefix(field, address_value(address), if address.is_ipv6() { 128 } else { 32 })
     }
 
-    fn walk(&mut self, asked: PacketSet) -> Walk<'_, 'a> {
-        Walk::new(&mut self.host, self.world, self.topology, asked, None)
-    }
-
     /// All packets that stay in a bridge.
-    fn in_bridge(&mut self, journey: &Journey, family: Family) -> Decided<Arrival> {
+    fn in_bridge(&mut self, journey: &Journey, family: Family, all_sites: bool) -> Decided<Arrival> {
         let (mut packets, asked) = any(&mut self.host.sets, family)?;
-        let mut walk = self.walk(asked);
+        let mut walk = self.walk(asked, all_sites);
         carry(&mut walk, journey, &mut packets, journey.from, journey.to)?;
-        let walked = walked(walk)?;
+        let walked = Walked::of(walk)?;
         self.arrival(journey, &packets, asked, walked)
     }
 
     /// All packets of a sender that the host routes to the other end.
     fn routed(&mut self, journey: &Journey, ipv6: bool, stopped: bool) -> Decided<Vec<Arrival>> {
-        let outward = self.outward(journey, ipv6)?;
+        let outward = self.outward(journey, ipv6, stopped)?;
         let mut arrivals = Vec::new();
-        let astray = self.host.sets.minus(outward.astray, outward.walked.stopped)?;
-        if astray != Bdd::NONE {
-            arrivals.push(Arrival::undecided(ipv6, astray, outward.walked.taken.clone()));
+        if outward.astray != Bdd::NONE {
+            arrivals.push(Arrival::undecided(ipv6, outward.astray, outward.walked.taken.clone()));
         }
-        let mut to_port = self.walk(Bdd::ALL);
+        let mut to_port = self.walk(Bdd::ALL, stopped);
         let bridge = match journey.to {
             End::Nic(nic) => attachment(&mut to_port, journey, nic).map(|(_, bridge)| bridge),
             End::Host | End::Wire(_) => None,
@@ -245,62 +213,23 @@ impl<'a> Engine<'a> {
                 continue;
             }
             let mut packets = outward.packets.clone();
-            packets.by_route = false;
             packets.output = Some(self.world.device(*device));
-            let mut walk = self.walk(asked);
+            let mut walk = self.walk(if stopped { asked } else { left }, stopped);
+            walk.divert(outward.walked.diverted)?;
+            let family = packets.family;
+            hooks::pass(&mut walk, &mut packets, family, Hook::Postrouting)?;
             leave_host(&mut walk, journey, &mut packets, *device, journey.to)?;
-            let last = walked(walk)?;
+            let last = Walked::of(walk)?;
             let sets = &mut self.host.sets;
             let walked = Walked {
                 stopped: sets.or(outward.walked.stopped, last.stopped)?,
                 undecided: sets.or(outward.walked.undecided, last.undecided)?,
+                diverted: last.diverted,
                 taken: outward.walked.taken.iter().cloned().chain(last.taken).collect(),
             };
             arrivals.push(self.arrival(journey, &packets, asked, walked)?);
         }
         Ok(arrivals)
-    }
-
-    /// All packets of a sender, routed.
-    fn outward(&mut self, journey: &Journey, ipv6: bool) -> Decided<Rc<Outward>> {
-        let sender = match journey.from {
-            End::Nic(nic) => {
-                let alike =
-                    self.alike.get_or_insert_with(|| representatives(self.world.snapshot, self.topology));
-                End::Nic(alike.get(nic).copied().unwrap_or(nic))
-            }
-            end => end,
-        };
-        match self.followed.get(&(sender, ipv6)) {
-            Some(Some(outward)) => return Ok(Rc::clone(outward)),
-            Some(None) => return Err(Undecided),
-            None => {}
-        }
-        let outward = self.follow(journey, sender, ipv6).map(Rc::new);
-        self.followed.insert((sender, ipv6), outward.as_ref().ok().map(Rc::clone));
-        outward
-    }
-
-    fn follow(&mut self, journey: &Journey, sender: End, ipv6: bool) -> Decided<Outward> {
-        let family = if ipv6 { Family::Ip6 } else { Family::Ip };
-        let (mut packets, asked) = any(&mut self.host.sets, family)?;
-        let mut walk = self.walk(asked);
-        let (mut ways, mut astray) = (Vec::new(), Bdd::NONE);
-        let inside = match enter(&mut walk, journey, &mut packets, sender, End::Host)? {
-            Entered::Not => None,
-            Entered::Bridge(inside) => Some(Some(inside)),
-            Entered::Uplink => Some(None),
-        };
-        if let Some(inside) = inside {
-            go_up(&mut walk, &mut packets, inside, false)?;
-            (ways, astray) = route_everywhere(&mut walk, &mut packets)?;
-        }
-        let walked = walked(walk)?;
-        if inside.is_none() {
-            // It may be that they come in all the same.
-            astray = walked.undecided;
-        }
-        Ok(Outward { packets, ways, astray, walked })
     }
 
     /// Whether beyond the device lies what the host does not carry itself.
@@ -355,12 +284,12 @@ impl<'a> Engine<'a> {
             return Ok(Arrival { family: packets.family, asked, may, surely, answered: surely, taken });
         }
         let mut reply = packets.reply(sets)?;
-        let mut walk = self.walk(surely);
+        let mut walk = self.walk(surely, true);
         walk.reply = true;
         let direct = answers_directly(&walk, journey, packets, journey.to);
         let back = Journey { direct, ..journey.clone() };
         carry(&mut walk, &back, &mut reply, journey.to, journey.from)?;
-        let back = walked(walk)?;
+        let back = Walked::of(walk)?;
         taken.extend(back.taken);
         let sets = &mut self.host.sets;
         let answered = sets.minus(surely, back.stopped)?;
@@ -450,15 +379,10 @@ impl<'a> Engine<'a> {
 
     /// Sets have grown so large that it is better to begin anew.
     pub(super) fn forget(&mut self) {
-        self.host = HostSets::new(self.world.snapshot, NODES);
+        self.host = HostSets::new(self.world.facts, NODES);
         // Whom it takes too many nodes to follow is known all the same.
         self.followed.retain(|_, outward| outward.is_none());
     }
-}
-
-fn walked(mut walk: Walk<'_, '_>) -> Decided<Walked> {
-    let (stopped, undecided) = walk.stopped()?;
-    Ok(Walked { stopped, undecided, taken: walk.taken })
 }
 
 /// What the packet carries, if the wire can send that.
@@ -470,20 +394,6 @@ fn traffic(packet: &Packet, ipv6: bool) -> Option<Traffic> {
         (1, 8, false) | (58, 128, true) => Some(Traffic::Icmp),
         _ => None,
     }
-}
-
-/// All packets that somebody may begin a flow with: whole, and not about to expire.
-fn any(sets: &mut Arena, family: Family) -> Decided<(Packets, PacketSet)> {
-    let mut packets = Packets::any(family);
-    if family == Family::Arp {
-        return Ok((packets, Bdd::ALL));
-    }
-    // Neither more fragments nor an offset.
-    let mut fragment = packets.headers.bits(sets, Field::Fragment)?;
-    fragment[2..].fill(Truth::NO);
-    packets.headers.set_bits(Field::Fragment, &fragment);
-    let lasting = sets.range(Field::Ttl, &(2..=255))?;
-    Ok((packets, lasting))
 }
 
 #[cfg(test)]

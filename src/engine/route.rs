@@ -1,5 +1,8 @@
 //! Which way the kernel sends a packet: policy rules, tables, and what follows from them.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use ipnet::IpNet;
 use kvmnet_probes::facts::{IfIndex, IfName, LinkKind, NextHop, Route, RouteKind, RoutingRule, RuleAction};
 
@@ -43,6 +46,69 @@ pub(super) enum Answer<'a> {
 
 /// What the tables say of which packets.
 pub(super) type Answers<'a> = Vec<(Answer<'a>, PacketSet)>;
+
+/// What the answers to a query follow from.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    ipv6: bool,
+    fields: (Option<Field>, Field),
+    input: Option<IfIndex>,
+    by: (bool, bool),
+    /// Where fields are not as they came.
+    written: Vec<Option<Rc<[Truth]>>>,
+}
+
+/// Answers for all packets that were asked for before.
+#[derive(Debug, Default)]
+pub(super) struct Remembered<'a>(HashMap<Asked, Rc<Answers<'a>>>);
+
+impl<'a> Remembered<'a> {
+    /// As [`look_up`]. It is worth its while only where many packets are asked for: then the same is asked again
+    /// and again.
+    pub(super) fn look_up(
+        &mut self,
+        sets: &mut Arena,
+        world: World<'a>,
+        query: Query<'_>,
+        within: PacketSet,
+    ) -> Decided<Answers<'a>> {
+        let fields = [
+            Field::Source,
+            Field::Destination,
+            Field::Mark,
+            Field::Protocol,
+            Field::SourcePort,
+            Field::DestinationPort,
+        ];
+        let asked = Asked {
+            ipv6: query.ipv6,
+            fields: (query.source, query.destination),
+            input: query.input.filter(|_| depend_on_input(world)),
+            by: (query.marked, query.transport),
+            written: fields.into_iter().map(|field| query.headers.written(field)).collect(),
+        };
+        let all = if let Some(all) = self.0.get(&asked) {
+            Rc::clone(all)
+        } else {
+            let all = Rc::new(look_up(sets, world, query, Bdd::ALL)?);
+            self.0.insert(asked, Rc::clone(&all));
+            all
+        };
+        let mut answers = Vec::new();
+        for (answer, packets) in all.iter() {
+            let packets = sets.and(*packets, within)?;
+            if packets != Bdd::NONE {
+                answers.push((answer.clone(), packets));
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// Whether policy rules ask by which device packets have come.
+fn depend_on_input(world: World<'_>) -> bool {
+    world.snapshot.rules.items().iter().any(|rule| rule.input_device.is_some() || rule.l3mdev)
+}
 
 /// Asks the policy rules in order, and the tables that they name, for the packets of `within`; the
 /// answers part them.
@@ -137,17 +203,10 @@ fn in_table<'a>(
     within: PacketSet,
 ) -> Decided<Answers<'a>> {
     let to = query.headers.constant_address(query.destination, query.ipv6);
-    let applies = |route: &&Route| {
-        route.table == table
-            && route.destination.addr().is_ipv6() == query.ipv6
-            && route.tos == 0
-            && to.is_none_or(|to| route.destination.contains(&to))
-    };
-    let mut routes: Vec<&Route> = world.snapshot.routes.items().iter().filter(applies).collect();
-    routes.sort_by_key(|route| (std::cmp::Reverse(route.destination.prefix_len()), route.metric));
+    let applies = |route: &&&Route| route.tos == 0 && to.is_none_or(|to| route.destination.contains(&to));
     let mut answers = Vec::new();
     let mut here = within;
-    for route in routes {
+    for &route in world.routes(table, query.ipv6).iter().filter(applies) {
         if here == Bdd::NONE {
             break;
         }

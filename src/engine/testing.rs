@@ -180,7 +180,8 @@ impl Host {
 
     pub(super) fn fate(&self, from: Zone, to: Zone, traffic: Traffic) -> crate::engine::Fate {
         let claim = self.claim(from, to, traffic);
-        crate::engine::Engine::new(&self.snapshot, &self.topology).fate(&claim)
+        let facts = crate::engine::Facts::new(&self.snapshot);
+        crate::engine::Engine::new(&facts, &self.topology).fate(&claim)
     }
 }
 

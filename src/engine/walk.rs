@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use kvmnet_reports::Predicted;
 
 use super::packet_set::{Arena, Bdd, Decided, HostSets, PacketSet, Truth};
+use super::route::{Answers, Query, look_up};
 use super::world::World;
 use super::{Decision, Fate, Proof, Site, Step};
 use crate::model::Topology;
@@ -28,6 +29,8 @@ pub(super) struct Walk<'w, 'a> {
     /// The packets that are walked with, as they are sent. All of them go all the way: what a site stops
     /// is noted, and carried on as if it had passed.
     pub(super) asked: PacketSet,
+    /// Packets that a site stops go on as if it had not, so that all are named that stop them.
+    pub(super) all_sites: bool,
     /// It is one packet: what is free in `asked` is not known of it.
     pub(super) one: bool,
     pub(super) taken: Vec<Taken>,
@@ -38,7 +41,7 @@ pub(super) struct Walk<'w, 'a> {
     pub(super) ways: usize,
     pub(super) leaves_as: Option<IpAddr>,
     /// Packets that something before may have changed or taken past everything that follows.
-    diverted: PacketSet,
+    pub(super) diverted: PacketSet,
 }
 
 impl<'w, 'a> Walk<'w, 'a> {
@@ -55,6 +58,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             topology,
             host,
             asked,
+            all_sites: true,
             one: pick.is_some(),
             taken: Vec::new(),
             reply: false,
@@ -147,6 +151,29 @@ impl<'w, 'a> Walk<'w, 'a> {
             () if perhaps == Bdd::NONE => Some(false),
             () => None,
         })
+    }
+
+    /// What the routing tables say.
+    pub(super) fn look_up(&mut self, query: Query<'_>) -> Decided<Answers<'a>> {
+        let HostSets { sets, routes, .. } = &mut *self.host;
+        if self.one {
+            return look_up(sets, self.world, query, self.asked);
+        }
+        routes.look_up(sets, self.world, query, self.asked)
+    }
+
+    /// Whether all packets are in the set.
+    pub(super) fn are_all_in(&mut self, set: PacketSet) -> Decided<bool> {
+        self.host.sets.is_subset(self.asked, set)
+    }
+
+    /// Goes on with those packets alone that may come through, unless every site that stops them is asked for.
+    pub(super) fn leave_stopped(&mut self) -> Decided<()> {
+        if !self.all_sites {
+            let (stopped, _) = self.stopped()?;
+            self.asked = self.host.sets.minus(self.asked, stopped)?;
+        }
+        Ok(())
     }
 
     /// Packets that surely do not come through, and those that may not.

@@ -1,26 +1,90 @@
 //! The facts of the host as the engine asks for them.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{
-    Address, Bridge, FdbEntry, IfIndex, IfName, Link, LinkKind, Mac, Snapshot, Sysctls,
+    Address, Bridge, FdbEntry, IfIndex, IfName, Link, LinkKind, Mac, Neighbour, Route, Snapshot, Sysctls,
 };
 
 use super::packets::Device;
+
+/// The facts of one host, and where those stand that every packet asks for.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    snapshot: &'a Snapshot,
+    by_number: HashMap<IfIndex, &'a Link>,
+    by_name: HashMap<&'a str, &'a Link>,
+    fdb: HashMap<(Option<IfIndex>, Mac), Vec<&'a FdbEntry>>,
+    addresses: HashMap<IfIndex, Vec<&'a Address>>,
+    own: HashSet<IpAddr>,
+    neighbours: HashMap<(IfIndex, IpAddr), &'a Neighbour>,
+    /// By table and family, the best first.
+    routes: HashMap<(u32, bool), Vec<&'a Route>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Of the snapshot.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        // Of two the first counts.
+        let links = || snapshot.links.items().iter().rev();
+        let mut fdb: HashMap<_, Vec<_>> = HashMap::new();
+        for entry in snapshot.fdb.items() {
+            fdb.entry((entry.bridge, entry.mac)).or_default().push(entry);
+        }
+        let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
+        for address in snapshot.addresses.items() {
+            addresses.entry(address.device).or_default().push(address);
+        }
+        let mut routes: HashMap<_, Vec<_>> = HashMap::new();
+        for route in snapshot.routes.items() {
+            routes.entry((route.table, route.destination.addr().is_ipv6())).or_default().push(route);
+        }
+        for routes in routes.values_mut() {
+            routes.sort_by_key(|route| (std::cmp::Reverse(route.destination.prefix_len()), route.metric));
+        }
+        let neighbours = snapshot.neighbours.items().iter().rev();
+        Self {
+            snapshot,
+            by_number: links().map(|link| (link.index, link)).collect(),
+            by_name: links().map(|link| (link.name.as_str(), link)).collect(),
+            fdb,
+            addresses,
+            own: snapshot.addresses.items().iter().map(|address| address.net.addr()).collect(),
+            neighbours: neighbours.map(|entry| ((entry.device, entry.address), entry)).collect(),
+            routes,
+        }
+    }
+}
 
 /// One host.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct World<'a> {
     pub(super) snapshot: &'a Snapshot,
+    pub(super) facts: &'a Facts<'a>,
 }
 
 impl<'a> World<'a> {
-    pub(super) fn link(self, index: IfIndex) -> Option<&'a Link> {
-        self.snapshot.links.items().iter().find(|link| link.index == index)
+    pub(super) fn new(facts: &'a Facts<'a>) -> Self {
+        Self { snapshot: facts.snapshot, facts }
     }
 
-    pub(super) fn link_named(self, name: &IfName) -> Option<&'a Link> {
-        self.snapshot.links.items().iter().find(|link| link.name == *name)
+    pub(super) fn link(self, index: IfIndex) -> Option<&'a Link> {
+        self.facts.by_number.get(&index).copied()
+    }
+
+    pub(super) fn link_named(self, name: &str) -> Option<&'a Link> {
+        self.facts.by_name.get(name).copied()
+    }
+
+    /// The routes of a table, the best first.
+    pub(super) fn routes(self, table: u32, ipv6: bool) -> &'a [&'a Route] {
+        self.facts.routes.get(&(table, ipv6)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is known of who has an address on a link.
+    pub(super) fn neighbour(self, device: IfIndex, address: IpAddr) -> Option<&'a Neighbour> {
+        self.facts.neighbours.get(&(device, address)).copied()
     }
 
     pub(super) fn device(self, index: IfIndex) -> Device {
@@ -55,26 +119,20 @@ impl<'a> World<'a> {
 
     /// The entry of a bridge's table for a MAC, of the VLAN if the bridge filters by VLAN.
     pub(super) fn fdb(self, bridge: IfIndex, mac: Mac, vlan: Option<u16>) -> Option<&'a FdbEntry> {
-        self.snapshot.fdb.items().iter().find(|entry| {
-            entry.bridge == Some(bridge)
-                && entry.mac == mac
-                && !entry.own
-                && (vlan.is_none() || entry.vlan.map(|vlan| vlan.0) == vlan)
-        })
+        let entries = self.facts.fdb.get(&(Some(bridge), mac))?;
+        let of_vlan = |entry: &&&FdbEntry| vlan.is_none() || entry.vlan.map(|vlan| vlan.0) == vlan;
+        entries.iter().filter(|entry| !entry.own).find(of_vlan).copied()
     }
 
     pub(super) fn addresses(self, device: IfIndex, ipv6: bool) -> impl Iterator<Item = &'a Address> {
-        self.snapshot
-            .addresses
-            .items()
-            .iter()
-            .filter(move |address| address.device == device && address.net.addr().is_ipv6() == ipv6)
+        let all = self.facts.addresses.get(&device).map_or(&[][..], Vec::as_slice);
+        all.iter().copied().filter(move |address| address.net.addr().is_ipv6() == ipv6)
     }
 
     /// Whether any device has the address; `None` if that is not known.
     pub(super) fn owns(self, address: Option<IpAddr>) -> Option<bool> {
-        Some(self.snapshot.addresses.known()?.iter().any(|own| Some(own.net.addr()) == address))
-            .filter(|_| address.is_some())
+        self.snapshot.addresses.known()?;
+        Some(self.facts.own.contains(&address?))
     }
 
     /// The source that the kernel chooses for what leaves by `device` to `next_hop`: the first

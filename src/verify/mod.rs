@@ -17,17 +17,16 @@ pub use discover::{discover, learn};
 pub use plan::{Plan, Trial, plan};
 pub use report::report;
 
-use kvmnet_probes::facts::Snapshot;
 use kvmnet_reports::Predicted;
 
-use crate::engine::{Decision, Denial, Engine, Fate, Proof, Site, Step};
+use crate::engine::{Decision, Denial, Engine, Facts, Fate, Proof, Site, Step};
 use crate::model::{Claim, Topology};
 
 /// The fate of every claim, in the same order. A denial is proved for all packets. Where it does not hold
 /// the packet that shows it takes the place of the one that stood for the claim, so that it is traced, and
 /// tried on the wire.
-pub fn prove(snapshot: &Snapshot, topology: &Topology, claims: &mut [Claim]) -> Vec<Fate> {
-    let mut engine = Engine::new(snapshot, topology);
+pub fn prove(facts: &Facts<'_>, topology: &Topology, claims: &mut [Claim]) -> Vec<Fate> {
+    let mut engine = Engine::new(facts, topology);
     claims.iter_mut().map(|claim| proved(&mut engine, claim)).collect()
 }
 

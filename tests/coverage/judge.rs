@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use kvmnet::engine::Facts;
 use kvmnet::engine::packet_set::bdd::Bdd;
 use kvmnet::engine::packet_set::field::FRAGMENT_OFFSET;
 use kvmnet::engine::packet_set::{Decided, Event, Field, Headers, HostSets, PacketSet};
@@ -137,7 +138,8 @@ pub(crate) fn judge(
         .map(|rule| [Policy::Accept, Policy::Drop].map(|policy| alone(table, chain, rule, policy)))
         .collect();
     let base = chain.base.as_ref().expect("a base chain");
-    let mut all = HostSets::new(snapshot, 1 << 18);
+    let facts = Facts::new(snapshot);
+    let mut all = HostSets::new(&facts, 1 << 18);
     let input = possible(&mut all, snapshot, base).expect("few sets");
     let effects: Vec<Effect> =
         hosts.iter().map(|tables| effect(&mut all, tables, &chain.name, input).expect("few sets")).collect();

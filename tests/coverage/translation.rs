@@ -3,7 +3,7 @@
 
 use kvmnet::engine::packet_set::bdd::Bdd;
 use kvmnet::engine::packet_set::{Headers, HostSets, PacketSet};
-use kvmnet::engine::rule_text;
+use kvmnet::engine::{Facts, rule_text};
 use kvmnet_probes::facts::{Chain, Family, Policy, Snapshot, Table};
 
 use crate::judge::{alone, possible, whole};
@@ -155,7 +155,8 @@ pub(crate) fn compare(tool: &str, family: &str, rules: &[String], read: impl Fn(
     for (at, number) in sayable.into_iter().enumerate() {
         let rule = &rules[number];
         let tables = [one(theirs, number), one(ours, at)];
-        let mut all = HostSets::new(&snapshot, 1 << 18);
+        let facts = Facts::new(&snapshot);
+        let mut all = HostSets::new(&facts, 1 << 18);
         let [xtables, nft] = tables.each_ref().map(|table| held(&mut all, &snapshot, table));
         let exact = [&xtables, &nft].iter().all(|held| held.1 == Bdd::NONE);
         tally.exact += usize::from(exact);

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kvmnet::engine::Facts;
 use kvmnet::engine::packet_set::field::{IPV4, IPV6, address_value};
 use kvmnet::engine::packet_set::{Field, Headers, HostSets, Packet};
 use kvmnet_probes::facts::{Family, Hook, Snapshot};
@@ -217,7 +218,8 @@ fn said(
         .with(Field::DestinationPort, 80)
         .with(Field::TcpFlags, 2)
         .with(Field::IcmpType, 8);
-    let mut all = HostSets::new(snapshot, 1 << 20);
+    let facts = Facts::new(snapshot);
+    let mut all = HostSets::new(&facts, 1 << 20);
     let input = all.sets.equal(Field::EtherType, packet[Field::EtherType]);
     let input = input.map_err(|_| anyhow::anyhow!("the sets are too complex"))?;
     let hook = if trap.ipv6 { Family::Ip6 } else { Family::Ip };

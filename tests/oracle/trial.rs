@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvmnet::engine::{Denial, Engine, Fate};
+use kvmnet::engine::{Denial, Engine, Facts, Fate};
 use kvmnet::model::{Claim, Topology, Traffic, Zone};
 use kvmnet::verify;
 use kvmnet_probes::facts::{Fact, IfIndex, Snapshot};
@@ -69,7 +69,8 @@ impl Trial {
         let mut topology = Topology::from_snapshot(&snapshot);
         let lan = topology.networks.iter_mut().find(|network| network.name == "lan");
         lan.expect("libvirt's facts have it").lan_gateway = Some(ip(LAN_ROUTER[usize::from(self.lan_ipv6)]));
-        let mut engine = Engine::new(&snapshot, &topology);
+        let facts = Facts::new(&snapshot);
+        let mut engine = Engine::new(&facts, &topology);
         let mut claims = self.claims.clone();
         // One pair of ends after the other, as far as a trial has time for it.
         let mut pairs: Vec<(Zone, Zone, bool)> = Vec::new();

@@ -13,7 +13,7 @@ use plain::packet::{Body, Tracked, Translation};
 use super::field::{ARP, IPV4, IPV6, address_value};
 use super::{Arena, Bdd, Decided, Field, Headers, HostSets, Packet, PacketSet};
 use crate::engine::testing::{self, ETH0, ETH1, Host, VIRBR0, VNET0, VNET1, ip};
-use crate::engine::world::World;
+use crate::engine::world::{Facts, World};
 
 mod plain;
 mod rules;
@@ -55,7 +55,8 @@ const MACS: [Mac; 3] = [Mac([0x52, 0x54, 0, 0xaa, 0, 1]), Mac([0x52, 0x54, 0, 0x
 
 /// A packet of the family that one side takes as it is and the other as a set of one.
 fn packet(random: &mut Random, host: &Host, family: Family) -> plain::packet::Packet {
-    let world = World { snapshot: &host.snapshot };
+    let facts = Facts::new(&host.snapshot);
+    let world = World::new(&facts);
     let ipv6 = family == Family::Ip6 || family == Family::Bridge && random.one_in(3);
     let pool: &[&str] = if ipv6 { &ADDRESSES6 } else { &ADDRESSES };
     let (source, destination) = (ip(random.pick(pool)), ip(random.pick(pool)));
@@ -155,7 +156,8 @@ fn single(host: &Host, table: &Table, family: Family, packet: &Packet) -> (Optio
     for field in Field::ALL {
         headers.set(field, packet[field]);
     }
-    let mut sets = HostSets::new(&host.snapshot, 1 << 16);
+    let facts = Facts::new(&host.snapshot);
+    let mut sets = HostSets::new(&facts, 1 << 16);
     let passage = sets.through(table, &table.chains[0], family, Bdd::ALL, &mut headers);
     let verdict = match (passage.passes, passage.stopped, passage.either) {
         (Bdd::ALL, Bdd::NONE, Bdd::NONE) => Some(true),
@@ -189,7 +191,8 @@ fn mark(headers: &Headers, sets: &mut Arena, field: Field, packet: &Packet) -> O
 
 /// Runs random packets through the table both ways; gives how many were decided by both.
 fn compare(random: &mut Random, host: &Host, table: &Table, family: Family, packets: usize) -> [usize; 2] {
-    let mut all = HostSets::new(&host.snapshot, 1 << 22);
+    let facts = Facts::new(&host.snapshot);
+    let mut all = HostSets::new(&facts, 1 << 22);
     let input = of_family(&mut all.sets, family).unwrap();
     let mut headers = Headers::default();
     let passage = all.through(table, &table.chains[0], family, input, &mut headers);
@@ -210,7 +213,7 @@ fn compare(random: &mut Random, host: &Host, table: &Table, family: Family, pack
             };
         let (expected, after) = single(host, table, family, &one);
         let chain = &table.chains[0];
-        let scope = plain::Scope { world: World { snapshot: &host.snapshot }, table, family, hook };
+        let scope = plain::Scope { world: World::new(&facts), table, family, hook };
         let interpreted = plain::chains::passes(scope, chain, base, &mut alone);
         let context = || format!("{family:?} {one:?}\n{:#?}", rules::text(table));
         if let (Some(verdict), Some(expected)) = (verdict, expected) {
@@ -278,7 +281,8 @@ fn a_connection_has_no_mark_without_a_connection() {
             .with(Field::Protocol, 17)
             .with(Field::CtMark, 5)
             .with(Field::CtState, state);
-        let mut all = HostSets::new(&host.snapshot, 1 << 16);
+        let facts = Facts::new(&host.snapshot);
+        let mut all = HostSets::new(&facts, 1 << 16);
         let input = of_family(&mut all.sets, Family::Ip).unwrap();
         let passage = all.through(&table, &table.chains[0], Family::Ip, input, &mut Headers::default());
         assert_eq!(all.sets.contains(passage.passes, &one), passes, "{state}");

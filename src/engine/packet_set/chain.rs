@@ -5,19 +5,23 @@
 //! packets that may meet it are kept. What surely passes is what no stop may have met, so that a
 //! doubt that comes to the same either way is none.
 
-use kvmnet_probes::facts::{BaseChain, Chain, Family, Policy, RejectWith, Rule, Snapshot, Table};
+use std::rc::Rc;
+
+use kvmnet_probes::facts::{BaseChain, Chain, Family, Policy, RejectWith, Rule, Table};
 
 use super::bdd::{Arena, Bdd, Decided};
 use super::field::{ARP, Field, IPV4, IPV6};
-use super::guard::Guards;
+use super::guard::{Guards, Known};
 use super::headers::Headers;
 use super::loads::Memory;
 use super::nat::Nat;
-use super::rule::{self, Branch};
+use super::outcomes::Outcomes;
+use super::rule::{self, Branch, Outcome};
 use super::set::PacketSet;
 use super::verdict::End;
+use crate::engine::route::Remembered;
 use crate::engine::scope::Scope;
-use crate::engine::world::World;
+use crate::engine::world::{Facts, World};
 
 /// `NFT_JUMP_STACK_SIZE`: deeper the kernel does not follow.
 const DEPTH: usize = 16;
@@ -97,15 +101,25 @@ impl<'a> Passage<'a> {
 pub struct HostSets<'a> {
     /// Where the sets are.
     pub sets: Arena,
-    snapshot: &'a Snapshot,
+    world: World<'a>,
     memory: Memory,
     guards: Guards,
+    outcomes: Outcomes<'a>,
+    pub(in crate::engine) routes: Remembered<'a>,
 }
 
 impl<'a> HostSets<'a> {
     /// Sets of at most `budget` nodes.
-    pub fn new(snapshot: &'a Snapshot, budget: usize) -> Self {
-        Self { sets: Arena::new(budget), snapshot, memory: Memory::default(), guards: Guards::default() }
+    pub fn new(facts: &'a Facts<'a>, budget: usize) -> Self {
+        let world = World::new(facts);
+        Self {
+            sets: Arena::new(budget),
+            world,
+            memory: Memory::default(),
+            guards: Guards::default(),
+            outcomes: Outcomes::default(),
+            routes: Remembered::default(),
+        }
     }
 
     /// Takes packets through a base chain of the table, at the hook of `scope`, whose family is never
@@ -151,8 +165,7 @@ impl<'a> HostSets<'a> {
         let Some(base) = &chain.base else {
             return undecided(packets, "not a base chain".to_owned());
         };
-        let world = World { snapshot: self.snapshot };
-        let scope = Scope { world, table, family, hook: base.hook, next_hop: None };
+        let scope = Scope { world: self.world, table, family, hook: base.hook, next_hop: None };
         match self.run(scope, (chain, base), (packets, Bdd::NONE), headers) {
             Ok(passage) => passage,
             Err(undecided_sets) => {
@@ -227,11 +240,13 @@ impl<'a> Walk<'_, 'a> {
     /// Runs the chain; gives the packets that may come out at its end or by a return.
     fn chain(&mut self, chain: &'a Chain, packets: PacketSet) -> Decided<PacketSet> {
         let (mut here, mut back) = (packets, Bdd::NONE);
-        for rule in &chain.rules {
+        let guards = self.host.guards.of(self.scope, chain);
+        let mut known = Known::of(&self.headers, self.scope.hook);
+        for (rule, guards) in chain.rules.iter().zip(guards.iter()) {
             if here == Bdd::NONE {
                 break;
             }
-            if self.host.guards.exclude(self.scope, rule, &self.headers) {
+            if known.exclude(guards) {
                 continue;
             }
             let place = Place { chain, rule: Some(rule) };
@@ -240,17 +255,19 @@ impl<'a> Walk<'_, 'a> {
                 self.anything(here, place, "too deep or too long to follow".to_owned())?;
                 break;
             }
-            let outcome =
-                rule::run(&mut self.host.sets, &mut self.host.memory, self.scope, &self.headers, rule)?;
+            let outcome = self.outcome(rule, known.is_one_packet())?;
             let surely = self.host.sets.minus(here, self.forked)?;
-            self.headers.adopt(&mut self.host.sets, (surely, here), &outcome.headers)?;
-            for (open, why) in outcome.doubts {
-                let packets = self.host.sets.and(here, open)?;
+            if let Some(written) = &outcome.headers {
+                self.headers.adopt(&mut self.host.sets, (surely, here), written)?;
+            }
+            for (open, why) in &outcome.doubts {
+                let packets = self.host.sets.and(here, *open)?;
                 if outcome.branches.is_empty() {
                     // Whatever it does, it goes on with the next rule.
                     self.forked = self.host.sets.or(self.forked, packets)?;
                 } else {
                     let anything = outcome.branches.iter().any(|branch| branch.end == End::Anything);
+                    let why = why.clone();
                     let what = if anything { Event::Anything(why) } else { Event::Doubt(why) };
                     self.doubt(packets, place, what)?;
                 }
@@ -259,12 +276,31 @@ impl<'a> Walk<'_, 'a> {
             for branch in &outcome.branches {
                 let taken = self.host.sets.and(here, branch.perhaps)?;
                 let comes_back = self.branch(branch, taken, place, &mut back)?;
-                stays = self.host.sets.minus(stays, branch.surely)?;
-                stays = self.host.sets.or(stays, comes_back)?;
+                // Most often none come back, or all.
+                if comes_back != taken || branch.surely != branch.perhaps {
+                    stays = self.host.sets.minus(stays, branch.surely)?;
+                    stays = self.host.sets.or(stays, comes_back)?;
+                }
             }
             here = stays;
+            if !known.is_of(&self.headers) {
+                known = Known::of(&self.headers, self.scope.hook);
+            }
         }
         self.host.sets.or(here, back)
+    }
+
+    /// What the rule does with all packets. Of one packet it is not asked twice.
+    fn outcome(&mut self, rule: &'a Rule, one: bool) -> Decided<Rc<Outcome<'a>>> {
+        let HostSets { sets, memory, outcomes, .. } = &mut *self.host;
+        if !one && let Some(outcome) = outcomes.recall(self.scope, rule, &self.headers) {
+            return Ok(outcome);
+        }
+        let outcome = rule::run(sets, memory, self.scope, &self.headers, rule)?;
+        if one {
+            return Ok(Rc::new(outcome));
+        }
+        Ok(outcomes.keep(self.scope, rule, &self.headers, outcome))
     }
 
     /// What a rule does with the packets that may take the branch; gives those that come back to go
@@ -279,7 +315,8 @@ impl<'a> Walk<'_, 'a> {
         if taken == Bdd::NONE {
             return Ok(Bdd::NONE);
         }
-        let certain = self.host.sets.and(taken, branch.surely)?;
+        let sure = branch.surely == branch.perhaps;
+        let certain = if sure { taken } else { self.host.sets.and(taken, branch.surely)? };
         let surely = self.host.sets.minus(certain, self.forked)?;
         let plainly = self.host.sets.minus(certain, self.doubtful)?;
         let met = |what| Met { packets: taken, surely, plainly, place: Some(place), what };

@@ -4,6 +4,7 @@
 //! that are functions of the packet as it came, unknown where an undecided rule wrote. One packet is
 //! the set of all with a constant in every field that is known of it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -19,7 +20,23 @@ use super::truth::{self, Truth};
 pub struct Headers {
     written: Rc<BTreeMap<Field, Rc<[Truth]>>>,
     tuples: Option<Rc<Tuples>>,
+    read: Reads,
 }
+
+/// Which fields were asked for, a bit each; the last bit: anything else.
+#[derive(Debug, Clone, Default)]
+struct Reads(Cell<u64>);
+
+const ANYTHING: u64 = 1 << 63;
+
+/// What was asked for is no part of what is held.
+impl PartialEq for Reads {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Reads {}
 
 /// Source and destination of a flow in conntrack's entry: addresses and ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +87,32 @@ impl Tuple {
 }
 
 impl Headers {
+    fn bits_of(&self, field: Field) -> Option<&Rc<[Truth]>> {
+        self.note(1 << field as u32);
+        self.written.get(&field)
+    }
+
+    fn note(&self, read: u64) {
+        self.read.0.set(self.read.0.get() | read);
+    }
+
+    /// Nothing was asked for yet.
+    pub(super) fn forget_reads(&self) {
+        self.read.0.set(0);
+    }
+
+    /// The fields that were asked for since; `None`: something else was, too.
+    pub(super) fn fields_read(&self) -> Option<impl Iterator<Item = Field>> {
+        let read = self.read.0.get();
+        (read & ANYTHING == 0)
+            .then(|| Field::ALL.into_iter().filter(move |field| read >> *field as u32 & 1 != 0))
+    }
+
+    /// Whether the field holds these bits; `None`: as it came.
+    pub(super) fn holds(&self, field: Field, bits: Option<&[Truth]>) -> bool {
+        self.written.get(&field).map(|bits| &**bits) == bits
+    }
+
     /// Whether the field begins with the first `length` bits of `value`.
     pub fn prefix(&self, sets: &mut Arena, field: Field, value: u128, length: u32) -> Decided<Truth> {
         let mask = field.mask() & !(field.mask().checked_shr(length).unwrap_or(0));
@@ -78,7 +121,7 @@ impl Headers {
 
     /// The field's bits, the most significant first.
     pub fn bits(&self, sets: &mut Arena, field: Field) -> Decided<Vec<Truth>> {
-        match self.written.get(&field) {
+        match self.bits_of(field) {
             Some(bits) => Ok(bits.to_vec()),
             None => field.variables().map(|variable| sets.variable(variable).map(Truth::of)).collect(),
         }
@@ -86,15 +129,21 @@ impl Headers {
 
     /// The bits of one octet of the field.
     pub(super) fn octet(&self, sets: &mut Arena, field: Field, at: usize) -> Decided<Vec<Truth>> {
-        if let Some(bits) = self.written.get(&field) {
+        if let Some(bits) = self.bits_of(field) {
             return Ok(bits[at * 8..at * 8 + 8].to_vec());
         }
         let variables = field.variables().skip(at * 8).take(8);
         variables.map(|variable| sets.variable(variable).map(Truth::of)).collect()
     }
 
+    /// The field's bits, unless it is as it came.
+    pub fn written(&self, field: Field) -> Option<Rc<[Truth]>> {
+        self.bits_of(field).map(Rc::clone)
+    }
+
     /// Whether every field is as it came.
     pub fn are_untouched(&self) -> bool {
+        self.note(ANYTHING);
         self.written.is_empty()
     }
 
@@ -108,7 +157,7 @@ impl Headers {
         if value & !mask != 0 {
             return Ok(Truth::NO);
         }
-        let Some(bits) = self.written.get(&field) else {
+        let Some(bits) = self.bits_of(field) else {
             return sets.masked(field, value, mask).map(Truth::of);
         };
         truth::masked(sets, bits, value, mask)
@@ -116,7 +165,7 @@ impl Headers {
 
     /// Whether the field is in the range.
     pub fn range(&self, sets: &mut Arena, field: Field, range: &RangeInclusive<u128>) -> Decided<Truth> {
-        let Some(bits) = self.written.get(&field) else {
+        let Some(bits) = self.bits_of(field) else {
             return sets.range(field, range).map(Truth::of);
         };
         // Fields are compared as they stand in whole octets.
@@ -192,12 +241,27 @@ impl Headers {
 
     /// The first `length` bits of the field, if they are the same in all packets.
     pub fn constant_prefix(&self, field: Field, length: u32) -> Option<u128> {
-        let bits = self.written.get(&field)?;
+        let bits = self.bits_of(field)?;
         bits.iter().take(length as usize).try_fold(0, |value, bit| match *bit {
             Truth::YES => Some(value << 1 | 1),
             Truth::NO => Some(value << 1),
             _ => None,
         })
+    }
+
+    /// The bits of the field that are the same in all packets: their values, and which they are.
+    pub(super) fn known_bits(&self, field: Field) -> (u128, u128) {
+        let bits = self.bits_of(field).map_or(&[][..], |bits| bits);
+        bits.iter().fold((0, 0), |(value, known), bit| match *bit {
+            Truth::YES => (value << 1 | 1, known << 1 | 1),
+            Truth::NO => (value << 1, known << 1 | 1),
+            _ => (value << 1, known << 1),
+        })
+    }
+
+    /// Whether nothing was written in one of the two that was not in the other.
+    pub(super) fn are_untouched_since(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.written, &other.written)
     }
 
     /// The field's value, if it is the same in all packets.
@@ -216,6 +280,7 @@ impl Headers {
 
     /// The tuples of the flow, if conntrack's entry is known.
     pub fn tuples(&self) -> Option<&Tuples> {
+        self.note(ANYTHING);
         self.tuples.as_deref()
     }
 

@@ -18,6 +18,7 @@ mod loads;
 mod lookup;
 mod nat;
 mod octets;
+mod outcomes;
 #[cfg(test)]
 mod properties;
 mod registers;

@@ -36,8 +36,10 @@ pub(super) struct Outcome<'a> {
     pub(super) branches: Vec<Branch<'a>>,
     /// Packets for which it cannot be said whether the rule matches, and why.
     pub(super) doubts: Vec<(PacketSet, String)>,
-    /// What fields hold after the rule.
-    pub(super) headers: Headers,
+    /// What fields hold after the rule, if it has written any.
+    pub(super) headers: Option<Headers>,
+    /// The fields that all this follows from; `None`: from something else, too.
+    pub(super) read: Option<Vec<Field>>,
 }
 
 /// A rule at work.
@@ -92,6 +94,7 @@ pub(super) fn run<'a>(
         rule,
         at: 0,
     };
+    run.headers.forget_reads();
     for (at, expr) in rule.exprs.iter().enumerate() {
         if run.perhaps == Bdd::NONE {
             break;
@@ -99,7 +102,9 @@ pub(super) fn run<'a>(
         run.at = at;
         run.step(expr)?;
     }
-    Ok(Outcome { branches: run.branches, doubts: run.doubts, headers: run.headers })
+    let read = run.headers.fields_read().map(Iterator::collect);
+    let written = !run.headers.are_untouched_since(headers);
+    Ok(Outcome { branches: run.branches, doubts: run.doubts, headers: written.then_some(run.headers), read })
 }
 
 impl<'a> Run<'_, 'a> {

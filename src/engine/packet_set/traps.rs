@@ -6,7 +6,7 @@ use super::chain::HostSets;
 use super::field::IPV4;
 use super::{Arena, Bdd, Event, Field, Headers, Passage};
 use crate::engine::testing::*;
-use crate::engine::world::World;
+use crate::engine::world::{Facts, World};
 
 /// What the rules, in a chain that accepts, stop of IPv4, and what may be stopped and why.
 fn stops(rules: &[Vec<Vec<Expr>>], sets: Vec<Set>) -> (String, String, Vec<String>) {
@@ -21,14 +21,16 @@ fn stops(rules: &[Vec<Vec<Expr>>], sets: Vec<Set>) -> (String, String, Vec<Strin
 }
 
 fn through<T>(host: &Host, table: &Table, says: impl FnOnce(&mut Arena, &Passage<'_>) -> T) -> T {
-    let mut all = HostSets::new(&host.snapshot, 1 << 20);
+    let facts = Facts::new(&host.snapshot);
+    let mut all = HostSets::new(&facts, 1 << 20);
     let input = all.sets.equal(Field::EtherType, IPV4).unwrap();
     let passage = all.through(table, &table.chains[0], Family::Ip, input, &mut Headers::default());
     says(&mut all.sets, &passage)
 }
 
 fn text(host: &Host, sets: &mut Arena, set: Bdd) -> String {
-    let world = World { snapshot: &host.snapshot };
+    let facts = Facts::new(&host.snapshot);
+    let world = World::new(&facts);
     let name = |number| u32::try_from(number).ok().map(|number| world.name(IfIndex(number)).to_string());
     sets.text(set, &name)
 }
@@ -224,7 +226,8 @@ fn a_chain_that_loops_is_given_up_and_said() {
 #[test]
 fn sets_that_are_too_complex_are_undecided() {
     let host = Host::healthy();
-    let mut all = HostSets::new(&host.snapshot, 100);
+    let facts = Facts::new(&host.snapshot);
+    let mut all = HostSets::new(&facts, 100);
     let table = &host.snapshot.nf_tables.items()[0];
     let mut headers = Headers::default();
     let passage = all.through(table, &table.chains[0], Family::Ip, Bdd::ALL, &mut headers);

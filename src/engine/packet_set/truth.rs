@@ -5,7 +5,7 @@ use super::set::PacketSet;
 
 /// For which packets something holds: of those in neither set it is not known. Also one bit of a
 /// header or register: where it is 1, and where it is 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Truth {
     /// It surely holds.
     pub yes: PacketSet,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kvmnet_probes::facts::{IfIndex, Mac, Neighbour};
+use kvmnet_probes::facts::{IfIndex, Mac};
 
 use crate::engine::claimed::{End, Journey};
 use crate::engine::packet_set::Field;
@@ -30,7 +30,7 @@ pub(in crate::engine) fn attachment(
     let expected = nic
         .expected_bridge
         .as_ref()
-        .and_then(|bridge| walk.world.link_named(bridge))
+        .and_then(|bridge| walk.world.link_named(bridge.as_str()))
         .map(|link| link.index)
         .or_else(|| walk.topology.networks.get(nic.network?)?.bridge_index);
     if walk.world.snapshot.links.known().is_none() {
@@ -117,17 +117,15 @@ pub(in crate::engine) fn mac_of(
         End::Wire(_) if journey.direct => journey.lan_gateway.or(packet.destination())?,
         End::Wire(_) => packet.next_hop?,
     };
-    let known = |entry: &&Neighbour| entry.address == hop && entry.device == device;
-    walk.world.snapshot.neighbours.items().iter().find(known)?.mac
+    walk.world.neighbour(device, hop)?.mac
 }
 
 /// The MAC of the router behind `device` from which packets come in.
 pub(super) fn router_mac(walk: &Walk<'_, '_>, journey: &Journey, device: IfIndex) -> Option<Mac> {
     let of_device = |uplink: &&Uplink| uplink.device == device;
     let uplinks = walk.topology.uplinks.iter().filter(of_device).filter_map(|uplink| uplink.gateway);
-    let routers: Vec<IpAddr> = journey.lan_gateway.into_iter().chain(uplinks).collect();
-    let known = |entry: &&Neighbour| routers.contains(&entry.address) && entry.device == device;
-    walk.world.snapshot.neighbours.items().iter().filter(known).find_map(|entry| entry.mac)
+    let mut routers = journey.lan_gateway.into_iter().chain(uplinks);
+    routers.find_map(|router| walk.world.neighbour(device, router)?.mac)
 }
 
 /// `source → destination`, as far as they are known.

@@ -24,7 +24,7 @@ pub(in crate::engine) fn leave_host(
     }
     let arrived = if let End::Wire(_) = to { End::Wire(out) } else { to };
     if let End::Wire(_) = to {
-        source_leaves(walk, journey, packet, out);
+        source_leaves(walk, journey, packet, out)?;
     }
     if !packet.to_group() {
         packet.set_destination_mac(mac_of(walk, journey, packet, out, to));
@@ -98,18 +98,18 @@ fn neighbour(walk: &mut Walk<'_, '_>, packet: &Packets, device: IfIndex, to: End
 }
 
 /// With which source the packet leaves, and whether answers to it can come back.
-fn source_leaves(walk: &mut Walk<'_, '_>, journey: &Journey, packet: &Packets, out: IfIndex) {
+fn source_leaves(walk: &mut Walk<'_, '_>, journey: &Journey, packet: &Packets, out: IfIndex) -> Decided<()> {
     if walk.reply {
-        return;
+        return Ok(());
     }
     walk.leaves_as = packet.source();
     let name = walk.world.name(out);
     let original = packet.headers.tuples().map(|tuples| tuples.original.address(packet.is_ipv6()));
-    let Some(before) = original.unwrap_or_else(|| packet.source()) else { return };
+    let Some(before) = original.unwrap_or_else(|| packet.source()) else { return Ok(()) };
     let site = Site::NoNat { source: before, device: name.clone() };
     let wanted = journey.mode == Some(ForwardMode::Nat) && matches!(journey.from, End::Nic(_));
     let nat = packet.connection.source_nat;
-    match (nat.is_any(), nat.surely == walk.asked) {
+    match (nat.is_any(), walk.are_all_in(nat.surely)?) {
         (false, _) if !wanted => {}
         (true, false) => {
             walk.step(
@@ -136,6 +136,7 @@ fn source_leaves(walk: &mut Walk<'_, '_>, journey: &Journey, packet: &Packets, o
             }
         }
     }
+    Ok(())
 }
 
 /// No router beyond the host sends answers to it.

@@ -4,13 +4,14 @@ use kvmnet_probes::facts::{Fact, Hook, LinkKind, PayloadBase, Policy, Rule};
 use kvmnet_reports::Expected;
 
 use crate::engine::testing::*;
-use crate::engine::{Denial, Engine};
+use crate::engine::{Denial, Engine, Facts};
 use crate::model::Zone::{self, Internet, Outside};
 use crate::model::{Claim, Traffic};
 
 fn deny(host: &Host, from: Zone, to: Zone, ipv6: bool) -> Option<Denial> {
     let claim = Claim { expected: Expected::Deny, ipv6, ..host.claim(from, to, Traffic::Icmp) };
-    Engine::new(&host.snapshot, &host.topology).deny(&claim)
+    let facts = Facts::new(&host.snapshot);
+    Engine::new(&facts, &host.topology).deny(&claim)
 }
 
 const DENIED: [(Zone, Zone); 4] =
