@@ -1,10 +1,11 @@
 //! Frames in a bridge: its ports, its MAC table, its hooks, and the IP hooks that it lends them to.
 
-use kvmnet_probes::facts::{BridgePort, Family, Hook, IfIndex, Mac, PortState};
+use kvmnet_probes::facts::{BaseChain, BridgePort, Family, Hook, IfIndex, Mac, Policy, PortState, Table};
 
 use super::packet_set::{Decided, Truth};
 use super::packets::{Device, Packets};
 use super::walk::Walk;
+use super::world::World;
 use super::{Decision, Site, device, hooks};
 
 /// A frame inside a bridge.
@@ -282,9 +283,41 @@ fn table(
             };
             walk.step(name.clone().as_str(), Site::Fdb { bridge: name, port: at }, Decision::Drop, text);
         }
-        // An entry at another port moves here with the first frame from here.
+        // An entry at another port moves here with the first frame from here that comes so far.
+        Some(entry) if entry.port != port && may_stop_early(walk.world, bridge, port) => {
+            let at = walk.world.name(entry.port);
+            walk.opaque(
+                walk.world.name(port).as_str(),
+                format!("whether the MAC table, which has {mac} at {at}, learns that it is here"),
+            );
+        }
         None | Some(_) => {}
     }
+}
+
+/// Whether rules may stop frames that come in by the port before the bridge learns from them.
+fn may_stop_early(world: World<'_>, bridge: IfIndex, port: IfIndex) -> bool {
+    let name = world.name(port);
+    let ip = world.sysctls().is_some_and(|sysctls| {
+        let calls = |key: &str| sysctls.number(&format!("net/bridge/{key}"));
+        calls("bridge-nf-call-iptables").max(calls("bridge-nf-call-ip6tables")).is_some_and(|value| {
+            value != 0
+                || world.bridge(bridge).is_some_and(|own| own.nf_call_iptables || own.nf_call_ip6tables)
+        })
+    });
+    let comes_first = |table: &Table, base: &BaseChain| match base.hook {
+        Hook::Ingress => base.devices.contains(&name),
+        Hook::Prerouting if table.family == Family::Bridge => true,
+        Hook::Prerouting => ip && base.kind != "nat",
+        _ => base.hook == Hook::Brouting,
+    };
+    let tables = world.snapshot.nf_tables.items().iter().chain(world.snapshot.xtables_legacy.items());
+    tables.filter(|table| !table.dormant).any(|table| {
+        table.chains.iter().any(|chain| {
+            let base = chain.base.as_ref().filter(|base| comes_first(table, base));
+            base.is_some_and(|base| base.policy == Policy::Drop || !chain.rules.is_empty())
+        })
+    })
 }
 
 /// What the bridge says of the port, if it is one of its.

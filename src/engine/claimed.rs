@@ -59,10 +59,14 @@ pub(super) fn journey(walk: &mut Walk<'_, '_>, claim: &Claim) -> Option<Journey>
     let is_lan = zone.is_some_and(NetworkZone::is_lan);
     let wire = match zone {
         Some(zone) if is_lan => zone.uplink.as_ref().map(|uplink| uplink.0).or(zone.bridge_index),
-        zone => zone.and_then(|zone| zone.uplink.as_ref()).map(|uplink| uplink.0).or_else(|| {
-            let of_family = topology.uplinks.iter().find(|uplink| uplink.ipv6 == claim.ipv6);
-            of_family.or(topology.uplinks.first()).map(|uplink| uplink.device)
-        }),
+        zone => {
+            let default = || topology.uplinks.iter().find(|uplink| uplink.ipv6 == claim.ipv6);
+            let way_out = match zone {
+                Some(zone) => topology.way_out(zone, claim.ipv6).map(|(index, _)| index),
+                None => default().map(|uplink| uplink.device),
+            };
+            way_out.or_else(|| topology.uplinks.first().map(|uplink| uplink.device))
+        }
     };
     let wire = End::Wire(wire.unwrap_or(NOWHERE));
     let address = |end: Zone, network: Option<usize>, known: Option<IpAddr>| {

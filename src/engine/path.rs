@@ -107,6 +107,7 @@ fn there_and_back(walk: &mut Walk<'_, '_>, claim: &Claim) -> Decided<()> {
     let mut packet = journey.packet(claim);
     let to = carry(walk, &journey, &mut packet, journey.from, journey.to)?;
     by_which_router(walk, &journey, &packet, to);
+    sent_back(walk, &journey, &packet, to);
     if let Some(source) = packet.source().filter(|source| journey.direct && Some(*source) != journey.source)
         && packet.connection.source_nat.is_any()
         && let Some(bridge) = packet.output.as_ref().and_then(|port| walk.world.bridge_of(port.index))
@@ -121,6 +122,16 @@ fn there_and_back(walk: &mut Walk<'_, '_>, claim: &Claim) -> Decided<()> {
     carry(walk, &back, &mut reply, to, back.from)?;
     from_whom_it_was_asked(walk, &back, claim, &reply);
     Ok(())
+}
+
+/// A guest that gets its own packet back takes it for somebody else's only if it has another source.
+fn sent_back(walk: &mut Walk<'_, '_>, journey: &Journey, packet: &Packets, to: End) {
+    let End::Nic(at) = to else { return };
+    let Some(nic) = walk.topology.nics.get(at).filter(|_| to == journey.from) else { return };
+    let own = |source| nic.addresses.iter().any(|known| known.address == source);
+    if packet.source().is_none_or(own) {
+        walk.program(&nic.vm, format!("what {} does with its own packet", nic.vm));
+    }
 }
 
 /// A guest of a LAN sends answers to what lies outside by a router that it chooses itself.

@@ -41,6 +41,14 @@ impl Topology {
         self.networks.get(nic.network?)
     }
 
+    /// The device by which a network that the host routes leaves in this family: the one that it is bound to, else
+    /// that of the default route.
+    pub fn way_out<'t>(&'t self, network: &'t NetworkZone, ipv6: bool) -> Option<(IfIndex, &'t IfName)> {
+        let bound = network.uplink.as_ref().filter(|_| !ipv6).map(|(index, name)| (*index, name));
+        let default = || self.uplinks.iter().find(|uplink| uplink.ipv6 == ipv6);
+        bound.or_else(|| default().map(|uplink| (uplink.device, &uplink.name)))
+    }
+
     /// The NIC with this MAC answered on the wire for these addresses: the surest knowledge there is.
     pub fn add_wire_addresses(&mut self, mac: Mac, addresses: &[IpAddr]) {
         for nic in self.nics.iter_mut().filter(|nic| nic.mac == mac && nic.active) {

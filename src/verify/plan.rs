@@ -319,11 +319,8 @@ impl<'a> Planner<'a> {
 
     /// The device by which a routed network leaves in this family.
     fn routed_uplink(self, network: &NetworkZone) -> Option<Device> {
-        let of_family = self.topology.uplinks.iter().find(|uplink| uplink.ipv6 == self.claim.ipv6);
-        let pinned = network.uplink.clone().filter(|_| !self.claim.ipv6);
-        let (index, name) =
-            pinned.or_else(|| of_family.map(|uplink| (uplink.device, uplink.name.clone())))?;
-        Some(Device { index, name })
+        let (index, name) = self.topology.way_out(network, self.claim.ipv6)?;
+        Some(Device { index, name: name.clone() })
     }
 
     fn lan_port(self, network: &NetworkZone) -> Result<Device, String> {

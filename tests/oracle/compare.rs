@@ -3,7 +3,7 @@
 use kvmnet::engine::{Decision, Denial, Fate, Leak, Site, Step};
 use kvmnet::model::{Claim, Traffic, Zone};
 use kvmnet_probes::facts::{Family, IfName, Snapshot};
-use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender};
+use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Probe, Sender};
 use kvmnet_reports::Predicted;
 
 /// Whether they agree.
@@ -65,9 +65,12 @@ pub(crate) fn compare(
             "it leaves by another device, and the answer may not come back by it".to_owned(),
         );
     }
+    if matches!(attempt.probe, Probe::Resolve { .. }) && claim.traffic != Traffic::Resolve {
+        return Comparison::NotTried("of the LAN's router only the MAC is asked for".to_owned());
+    }
     let answered = match &observation.outcome {
-        // Everybody listens: a reset comes from a rule.
-        Outcome::Answered { answer, .. } => *answer != Answer::Reset,
+        // Everybody listens but on port 0: a reset comes from a rule.
+        Outcome::Answered { answer, .. } => *answer != Answer::Reset || claim.traffic == Traffic::Tcp(0),
         Outcome::Refused { .. } | Outcome::Silent | Outcome::NotTried { .. } => false,
     };
     match (fate.predicted, answered) {
