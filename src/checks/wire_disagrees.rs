@@ -9,10 +9,10 @@ pub(super) const CHECK: Check = Check {
     severity: Severity::Warning,
     category: Category::Wire,
     summary: "a packet fared otherwise than the facts say",
-    explanation: "The proof from the facts and the packet that was sent disagree. Something decides that the \
-                  facts do not show (a program in the kernel, the network card, the guest's own firewall), the \
-                  host changed between reading and sending, or kvmnet is wrong: then please report it with a \
-                  snapshot.",
+    explanation: "The proof from the facts and the packet that was sent disagree, and did so again once the facts had \
+                  been read anew. Something decides that the facts do not show (a program in the kernel, the \
+                  network card, the guest's own firewall), the host keeps changing, or kvmnet is wrong: then \
+                  please report it with a snapshot.",
     needs: &[],
     basis: "what the wire showed against what the engine says",
     since: "0.1.0",
@@ -41,8 +41,8 @@ pub(super) fn diagnose(passed: bool) -> Diagnosis {
         evidence: Vec::new(),
         fix: fix(
             None::<String>,
-            "run the doctor again; if it stays, look for programs in the kernel (`bpftool net`, `tc filter show`) and \
-             report it with `kvmnet snapshot --anonymize`",
+            "look for programs in the kernel (`bpftool net`, `tc filter show`); if there are none, report it with \
+             `kvmnet snapshot --anonymize`",
         ),
     }
 }

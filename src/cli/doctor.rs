@@ -100,8 +100,17 @@ impl Request {
         Self { origin, scope, untried, deadline, fail_on, format: arguments.format, destination, color }
     }
 
+    /// Where proof and wire disagree both are made once more: the host may have changed between the two.
+    async fn examine(&self) -> Result<Report, Failure> {
+        let report = self.verify(&self.origin.observe().await?).await?;
+        if !verify::disagrees(&report) {
+            return Ok(report);
+        }
+        self.verify(&self.origin.observe().await?).await
+    }
+
     /// From the facts to the report: pair, discover, claim, predict, plan, try, conclude.
-    async fn examine(&self, snapshot: &Snapshot) -> Result<Report, Failure> {
+    async fn verify(&self, snapshot: &Snapshot) -> Result<Report, Failure> {
         let mut topology = Topology::from_snapshot(snapshot);
         select::check(snapshot, &topology, &self.scope.vms, &self.scope.networks)?;
         if self.untried.is_none() {
@@ -148,8 +157,7 @@ impl Request {
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let request = Request::new(arguments, color);
     let runtime = super::runtime()?;
-    let snapshot = runtime.block_on(request.origin.observe())?;
-    let report = runtime.block_on(request.examine(&snapshot))?;
+    let report = runtime.block_on(request.examine())?;
     request.deliver(&report)?;
     request.advise(&report);
     Ok(ExitCode::from(report.summary.verdict.exit_code()))

@@ -12,7 +12,7 @@ use kvmnet_reports::{
 use super::Plan;
 use super::findings::{Case, findings};
 use super::judge::{Judgement, Oddity, judge};
-use crate::checks::Scene;
+use crate::checks::{Scene, wire_disagrees};
 use crate::engine::{self, Fate};
 use crate::model::{Claim, Topology, Traffic, Zone};
 
@@ -30,6 +30,12 @@ const NEEDED: &[&str] = &[
     "traffic-control",
     "libvirt",
 ];
+
+/// Whether proof and wire disagree somewhere.
+pub fn disagrees(report: &Report) -> bool {
+    let (check, _) = wire_disagrees(true);
+    report.findings.iter().any(|finding| finding.id == check.id)
+}
 
 /// What follows from intent, proof and wire. `observations` are those of the plan's attempts, in their
 /// order; findings below `fail_on` do not make the verdict [`Verdict::Gaps`].
