@@ -1,8 +1,12 @@
-//! Networks of every kind beside the usual three: a healthy one raises no alarm.
+//! Networks of every kind beside the usual three: a healthy one raises no alarm, and what libvirt's two backends
+//! write for it lets the same packets through.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
-use crate::host::{Backend, Host};
+use serde_json::Value;
+
+use crate::host::{Backend, Host, INTERNET};
 use crate::scenario::{assert_healthy, on_shared_host};
 
 /// A network and how many guests are plugged into it.
@@ -28,6 +32,14 @@ const NETWORKS: &[Network] = &[
         xml: "<forward mode='nat' dev='eth0'/>
               <ip address='192.168.156.1' netmask='255.255.255.0'>
                 <dhcp><range start='192.168.156.100' end='192.168.156.200'/></dhcp></ip>",
+    },
+    Network {
+        name: "ranged",
+        guests: 1,
+        xml: "<forward mode='nat'><nat><address start='203.0.113.20' end='203.0.113.29'/>
+                <port start='2000' end='3000'/></nat></forward>
+              <ip address='192.168.161.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.161.100' end='192.168.161.200'/></dhcp></ip>",
     },
     Network {
         name: "routed",
@@ -108,8 +120,56 @@ fn every_kind_is_healthy(host: &Host) {
         let nics = report.nics.iter().filter(|nic| nic.network == zone).count();
         assert!(claimed && nics == *guests, "{name}: {nics} NICs, claims: {claimed}");
     }
+    let ways = ways(host);
     host.sh(&stop());
     assert_healthy(host);
+    let mut known = WAYS.lock().unwrap_or_else(PoisonError::into_inner);
+    for (ends, packets) in known.get_or_insert_with(|| ways.clone()).iter().zip(&ways).filter(|(a, b)| a != b)
+    {
+        panic!("libvirt's backends differ:\n{ends:?}\n{packets:?}");
+    }
+}
+
+/// The ends of a way, and which packets arrive, are answered and are undecided on it.
+type Ways = Vec<([String; 2], Vec<[Value; 3]>)>;
+
+/// What the first backend that came here lets through.
+static WAYS: Mutex<Option<Ways>> = Mutex::new(None);
+
+/// What of all packets arrives: between a guest of each network and the internet, the usual guests and a guest of
+/// the next network, in both directions.
+fn ways(host: &Host) -> Ways {
+    let file = "/run/lab/every-kind.json";
+    host.kvmnet(&["snapshot", "--output", file]).ok("snapshot");
+    let guests: Vec<String> = NETWORKS.iter().map(|network| format!("vm:{}1", network.name)).collect();
+    let mut ends: Vec<[String; 2]> = Vec::new();
+    for (from, next) in guests.iter().zip(guests.iter().cycle().skip(1)) {
+        let pair = |from: &str, to: &str| [from.to_owned(), to.to_owned()];
+        ends.extend(["vm:web1", "vm:db1", "vm:lan1"].map(|usual| pair(from, usual)));
+        ends.extend(["vm:web1", "vm:db1", "vm:lan1"].map(|usual| pair(usual, from)));
+        ends.extend([pair(from, INTERNET), pair(from, "2001:db8:2::10"), pair("outside", from)]);
+        ends.extend([pair(from, next), pair(next, from)]);
+    }
+    let ways = ends.into_iter().map(|[from, to]| {
+        let ran = host.kvmnet(&[
+            "trace",
+            "--all",
+            "--snapshot",
+            file,
+            "--format",
+            "json",
+            "--from",
+            &from,
+            "--to",
+            &to,
+        ]);
+        let traced: Value = serde_json::from_str(&ran.stdout)
+            .unwrap_or_else(|e| panic!("{from} → {to}: {e}: {}{}", ran.stdout, ran.stderr));
+        let ways = traced["ways"].as_array().expect("ways").iter();
+        let sets = ways.map(|way| ["arrive", "answered", "undecided"].map(|set| way[set].clone()));
+        ([from, to], sets.collect())
+    });
+    ways.collect()
 }
 
 #[test]
