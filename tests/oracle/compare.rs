@@ -45,6 +45,17 @@ pub(crate) fn compare(
     if let Outcome::NotTried { reason } = &observation.outcome {
         return Comparison::NotTried(reason.clone());
     }
+    // What shows a leak may be for any port.
+    if claim.traffic == Traffic::Tcp(0) {
+        return Comparison::NotTried("nobody listens on port 0".to_owned());
+    }
+    let several = |step: &Step| match &step.site {
+        Site::Route { text, .. } => text.matches(" dev ").count() > 1,
+        _ => false,
+    };
+    if fate.steps.iter().any(several) {
+        return Comparison::NotTried("it may take one of several equal ways, and one is watched".to_owned());
+    }
     // The host's own ARP and NDP are sent and heard beside its hooks and routes.
     let beside = |step: &Step| match &step.site {
         Site::Netfilter { family, .. } => *family != Family::Bridge,
@@ -69,8 +80,8 @@ pub(crate) fn compare(
         return Comparison::NotTried("of the LAN's router only the MAC is asked for".to_owned());
     }
     let answered = match &observation.outcome {
-        // Everybody listens but on port 0: a reset comes from a rule.
-        Outcome::Answered { answer, .. } => *answer != Answer::Reset || claim.traffic == Traffic::Tcp(0),
+        // Everybody listens: a reset comes from a rule.
+        Outcome::Answered { answer, .. } => *answer != Answer::Reset,
         Outcome::Refused { .. } | Outcome::Silent | Outcome::NotTried { .. } => false,
     };
     match (fate.predicted, answered) {
