@@ -463,9 +463,9 @@ pub enum Expr {
     /// Hands the packet to a process.
     Queue,
     /// An xtables match.
-    Match(XtMatch),
+    Match(Box<XtMatch>),
     /// An xtables target.
-    Target(XtTarget),
+    Target(Box<XtTarget>),
     /// An expression that this version does not understand: what it does is unknown.
     Opaque {
         /// The kernel's name for it.

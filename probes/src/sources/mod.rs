@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 
 use self::netlink::Malformed;
-use crate::facts::{Fact, SCHEMA, Snapshot};
+use crate::facts::{Fact, SCHEMA, Snapshot, Table};
 
 mod host;
 mod netlink;
@@ -58,6 +58,11 @@ sources! {
     listeners: listener,
     managers: manager,
     bridge_config: bridge_config,
+}
+
+/// Reads the rules of `nf_tables` alone.
+pub async fn nf_tables(context: &Context) -> Fact<Vec<Table>> {
+    fact(nf_tables::read(context).await)
 }
 
 /// Where to read.

@@ -270,7 +270,7 @@ fn a_connection_has_no_mark_without_a_connection() {
     use testing::{accept, base, meta, table};
     let host = Host::healthy();
     let action = XtAction::Connmark { mode: 2, mark: 0, ct_mask: u32::MAX, packet_mask: u32::MAX };
-    let restore = Expr::Target(XtTarget { name: "CONNMARK".to_owned(), revision: 1, action });
+    let restore = Expr::Target(Box::new(XtTarget { name: "CONNMARK".to_owned(), revision: 1, action }));
     let chain = base("c", "filter", Hook::Forward, 0, Policy::Drop);
     let chain = testing::ChainExt::rule(chain, [vec![restore]]);
     let table =

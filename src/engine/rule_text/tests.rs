@@ -68,11 +68,11 @@ fn conntrack(state: u32) -> Vec<Expr> {
         original_direction: None,
         opaque: false,
     };
-    vec![Expr::Match(XtMatch { name: "conntrack".to_owned(), revision: 3, test })]
+    vec![Expr::Match(Box::new(XtMatch { name: "conntrack".to_owned(), revision: 3, test }))]
 }
 
 fn target(name: &str, action: XtAction) -> Vec<Expr> {
-    vec![Expr::Target(XtTarget { name: name.to_owned(), revision: 0, action })]
+    vec![Expr::Target(Box::new(XtTarget { name: name.to_owned(), revision: 0, action }))]
 }
 
 #[test]

@@ -71,8 +71,10 @@ impl fmt::Display for Said {
 
 /// A netlink socket that only the kernel can write to.
 pub(crate) struct Socket {
-    socket: TokioSocket,
+    kernel: TokioSocket,
     sequence: u32,
+    /// The datagram that came last.
+    datagram: Vec<u8>,
 }
 
 impl Socket {
@@ -92,7 +94,7 @@ impl Socket {
             }
             Ok(socket)
         };
-        open().map(|socket| Self { socket, sequence: 0 }).map_err(NetlinkError::Open)
+        open().map(|kernel| Self { kernel, sequence: 0, datagram: Vec::new() }).map_err(NetlinkError::Open)
     }
 
     /// Asks for every object of one kind. `object` names it in errors, `request` is the message
@@ -135,21 +137,24 @@ impl Socket {
         self.sequence += 1;
         let transfer = |source| NetlinkError::Transfer { object: object.to_owned(), source };
         let message = self.request(kind, flags, request);
-        let sent = self.socket.send(&message).await.map_err(transfer)?;
+        let sent = self.kernel.send(&message).await.map_err(transfer)?;
         debug_assert_eq!(sent, message.len());
 
-        let mut dump =
-            Dump { object: object.to_owned(), bytes: Vec::new(), messages: Vec::new(), interrupted: false };
+        let mut dump = Dump {
+            object: object.to_owned(),
+            datagrams: Vec::new(),
+            messages: Vec::new(),
+            interrupted: false,
+        };
         loop {
-            let start = dump.bytes.len();
-            dump.bytes.reserve(DATAGRAM);
-            let room = dump.bytes.capacity() - start;
-            self.socket.recv(&mut dump.bytes).await.map_err(transfer)?;
+            self.datagram.clear();
+            self.datagram.reserve(DATAGRAM);
+            self.kernel.recv(&mut self.datagram).await.map_err(transfer)?;
             // A datagram that fills its room may have been cut off.
-            if dump.bytes.len() - start == room {
+            if self.datagram.len() == self.datagram.capacity() {
                 return Err(NetlinkError::Lost { object: object.to_owned() });
             }
-            if dump.take(start, self.sequence)? {
+            if dump.take(self.datagram.as_slice().into(), self.sequence)? {
                 return Ok(dump);
             }
         }
@@ -172,8 +177,9 @@ impl Socket {
 #[derive(Debug)]
 pub(crate) struct Dump {
     object: String,
-    bytes: Vec<u8>,
-    messages: Vec<(u16, Range<usize>)>,
+    datagrams: Vec<Box<[u8]>>,
+    /// Types and places: which datagram, and where in it.
+    messages: Vec<(u16, usize, Range<usize>)>,
     /// The objects changed while they were read, each time (`NLM_F_DUMP_INTR`).
     pub(crate) interrupted: bool,
 }
@@ -181,23 +187,29 @@ pub(crate) struct Dump {
 impl Dump {
     /// Each message's type and what follows its netlink header.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        self.messages.iter().map(|(kind, range)| (*kind, &self.bytes[range.clone()]))
+        self.messages.iter().map(|(kind, at, range)| (*kind, &self.datagrams[*at][range.clone()]))
     }
 
-    /// Takes the messages of the datagram that begins at `start`; whether the dump has ended.
-    fn take(&mut self, start: usize, sequence: u32) -> Result<bool, NetlinkError> {
+    /// Takes the messages of a datagram; whether the dump has ended.
+    fn take(&mut self, datagram: Box<[u8]>, sequence: u32) -> Result<bool, NetlinkError> {
+        let ended = self.note(&datagram, sequence);
+        self.datagrams.push(datagram);
+        ended
+    }
+
+    /// Notes where the messages of the next datagram are.
+    fn note(&mut self, datagram: &[u8], sequence: u32) -> Result<bool, NetlinkError> {
         let answer = |source| NetlinkError::Answer { object: self.object.clone(), source };
-        let mut at = start;
-        while at < self.bytes.len() {
-            let (header, _) = body::<HEADER>(&self.bytes[at..]).map_err(answer)?;
+        let mut at = 0;
+        while at < datagram.len() {
+            let (header, _) = body::<HEADER>(&datagram[at..]).map_err(answer)?;
             let [l0, l1, l2, l3, t0, t1, f0, f1, s0, s1, s2, s3, ..] = *header;
             let length = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-            let left = self.bytes.len() - at;
+            let left = datagram.len() - at;
             if length < HEADER || length > left {
                 return Err(answer(Malformed::Length { length, left }));
             }
             let range = at + HEADER..at + length;
-            // No next_multiple_of on the sum: `start` need not be aligned.
             at += length.next_multiple_of(4);
             if u32::from_ne_bytes([s0, s1, s2, s3]) != sequence {
                 // The rest of a dump that was given up before.
@@ -206,7 +218,7 @@ impl Dump {
             let kind = u16::from_ne_bytes([t0, t1]);
             let flags = u16::from_ne_bytes([f0, f1]);
             self.interrupted |= flags & NLM_F_DUMP_INTR != 0;
-            let payload = &self.bytes[range.clone()];
+            let payload = &datagram[range.clone()];
             match kind {
                 NLMSG_NOOP => {}
                 NLMSG_OVERRUN => return Err(NetlinkError::Lost { object: self.object.clone() }),
@@ -225,7 +237,7 @@ impl Dump {
                         source: io::Error::from_raw_os_error(status.saturating_neg()),
                     });
                 }
-                kind => self.messages.push((kind, range)),
+                kind => self.messages.push((kind, self.datagrams.len(), range)),
             }
         }
         Ok(false)
@@ -302,26 +314,24 @@ mod tests {
         bytes
     }
 
-    fn dump(bytes: Vec<u8>) -> Dump {
-        Dump { object: "things".into(), bytes, messages: Vec::new(), interrupted: false }
+    fn dump() -> Dump {
+        Dump { object: "things".into(), datagrams: Vec::new(), messages: Vec::new(), interrupted: false }
     }
 
     #[test]
     fn a_dump_ends_at_done_and_skips_another_dumps_rest() {
         let mut bytes = message(20, 0, 6, b"old!");
         bytes.extend(message(20, 0, 7, b"new"));
-        let mut dump = dump(bytes);
-        assert!(!dump.take(0, 7).unwrap());
-        let start = dump.bytes.len();
-        dump.bytes.extend(message(NLMSG_DONE, 0, 7, &[0; 4]));
-        assert!(dump.take(start, 7).unwrap());
+        let mut dump = dump();
+        assert!(!dump.take(bytes.into(), 7).unwrap());
+        assert!(dump.take(message(NLMSG_DONE, 0, 7, &[0; 4]).into(), 7).unwrap());
         assert_eq!(dump.messages().collect::<Vec<_>>(), [(20, b"new".as_slice())]);
     }
 
     #[test]
     fn an_interruption_is_seen_also_at_the_end() {
-        let mut dump = dump(message(NLMSG_DONE, NLM_F_DUMP_INTR, 1, &[0; 4]));
-        assert!(dump.take(0, 1).unwrap());
+        let mut dump = dump();
+        assert!(dump.take(message(NLMSG_DONE, NLM_F_DUMP_INTR, 1, &[0; 4]).into(), 1).unwrap());
         assert!(dump.interrupted);
         assert_eq!(
             decode(&dump, 20, |_| Ok(Some(()))).caveats,
@@ -334,12 +344,12 @@ mod tests {
         let mut payload = (-libc::EINVAL).to_ne_bytes().to_vec();
         payload.extend([0; HEADER]);
         super::super::put(&mut payload, NLMSGERR_ATTR_MSG, b"no such table\0");
-        let error =
-            dump(message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, 1, &payload)).take(0, 1).unwrap_err();
+        let refusal = message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, 1, &payload);
+        let error = dump().take(refusal.into(), 1).unwrap_err();
         assert_eq!(error.to_string(), "dump things: no such table");
         assert!(!error.is_unsupported());
         let payload = (-libc::EOPNOTSUPP).to_ne_bytes();
-        let error = dump(message(NLMSG_DONE, 0, 1, &payload)).take(0, 1).unwrap_err();
+        let error = dump().take(message(NLMSG_DONE, 0, 1, &payload).into(), 1).unwrap_err();
         assert_eq!(error.to_string(), "dump things");
         assert!(error.is_unsupported());
     }
@@ -351,8 +361,8 @@ mod tests {
             bytes.extend(message(20, 0, 1, b"bad"));
         }
         bytes.extend(message(21, 0, 1, b"good"));
-        let mut dump = dump(bytes);
-        assert!(!dump.take(0, 1).unwrap());
+        let mut dump = dump();
+        assert!(!dump.take(bytes.into(), 1).unwrap());
         let reading = decode(&dump, 20, |bytes| body::<4>(bytes).map(|(bytes, _)| Some(*bytes)));
         assert_eq!(reading.value, [*b"good"]);
         assert_eq!(
@@ -368,10 +378,10 @@ mod tests {
     fn bytes_that_are_not_netlink_are_an_error() {
         let whole = message(20, 0, 1, b"good");
         for cut in 1..whole.len() {
-            assert!(dump(whole[..cut].to_vec()).take(0, 1).is_err(), "{cut}");
+            assert!(dump().take(whole[..cut].into(), 1).is_err(), "{cut}");
         }
         for fill in 0..=u8::MAX {
-            let _ = dump(vec![fill; 100]).take(0, 1);
+            let _ = dump().take([fill; 100].into(), 1);
         }
     }
 }

@@ -19,11 +19,11 @@ pub(super) fn expression(family: Family, bytes: &[u8]) -> Result<Expr, Malformed
     const NAME: u16 = 1;
     const DATA: u16 = 2;
     let nest = Nest::parse(bytes)?;
-    let name = nest.text(NAME).ok_or(Malformed::Absent { kind: NAME })?;
+    let name = nest.word(NAME).ok_or(Malformed::Absent { kind: NAME })?;
     // Expressions without a setting, such as notrack, have no data.
     let data = nest.get(DATA).unwrap_or_default();
     let known = Nest::parse(data).ok().and_then(|nest| decode(family, &name, &nest));
-    Ok(known.unwrap_or_else(|| Expr::Opaque { name, data: Bytes(data.to_vec()) }))
+    Ok(known.unwrap_or_else(|| Expr::Opaque { name: name.into_owned(), data: Bytes(data.to_vec()) }))
 }
 
 fn decode(family: Family, name: &str, nest: &Nest<'_>) -> Option<Expr> {
@@ -133,11 +133,11 @@ fn decode(family: Family, name: &str, nest: &Nest<'_>) -> Option<Expr> {
         "queue" => nest.only(&[1, 2, 3, 4]).map(|()| Expr::Queue),
         "match" => {
             let (name, revision, info) = extension(nest)?;
-            Some(Expr::Match(decode_match(family, &name, revision, info)))
+            Some(Expr::Match(Box::new(decode_match(family, &name, revision, info))))
         }
         "target" => {
             let (name, revision, info) = extension(nest)?;
-            Some(Expr::Target(decode_target(family, &name, revision, info)))
+            Some(Expr::Target(Box::new(decode_target(family, &name, revision, info))))
         }
         _ => stateful::decode(family, name, nest),
     }

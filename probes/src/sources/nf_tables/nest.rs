@@ -1,43 +1,34 @@
 //! A nest of attributes, found by kind. `nf_tables` writes its numbers in network byte order.
 
-use crate::facts::{Bytes, Data, Register, Verdict};
-use crate::sources::netlink::{Malformed, attributes};
+use std::borrow::Cow;
 
-/// One more than the highest kind that any message of `nf_tables` has.
-const KINDS: usize = 24;
+use crate::facts::{Bytes, Data, Register, Verdict};
+use crate::sources::netlink::{Attribute, Malformed, attributes};
 
 /// `NFTA_LIST_ELEM`.
 const LIST_ELEM: u16 = 1;
 
-/// The attributes of one nest.
+/// The attributes of one nest: so few that to look for one is cheaper than to sort them.
 #[derive(Debug)]
-pub(super) struct Nest<'a> {
-    values: [Option<&'a [u8]>; KINDS],
-    /// There are kinds that no header had when this was written.
-    beyond: bool,
-}
+pub(super) struct Nest<'a>(&'a [u8]);
 
 impl<'a> Nest<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut nest = Self { values: [None; KINDS], beyond: false };
-        for attribute in attributes(bytes) {
-            let attribute = attribute?;
-            match nest.values.get_mut(usize::from(attribute.kind)) {
-                Some(slot) => *slot = Some(attribute.value),
-                None => nest.beyond = true,
-            }
-        }
-        Ok(nest)
+        attributes(bytes).try_for_each(|attribute| attribute.map(drop))?;
+        Ok(Self(bytes))
+    }
+
+    fn attributes(&self) -> impl Iterator<Item = Attribute<'a>> {
+        attributes(self.0).filter_map(Result::ok)
     }
 
     /// `Some` if there is no attribute but these.
     pub(super) fn only(&self, known: &[u16]) -> Option<()> {
-        let mut present = self.values.iter().zip(0_u16..).filter(|(value, _)| value.is_some());
-        (!self.beyond && present.all(|(_, kind)| known.contains(&kind))).then_some(())
+        self.attributes().all(|attribute| known.contains(&attribute.kind)).then_some(())
     }
 
     pub(super) fn get(&self, kind: u16) -> Option<&'a [u8]> {
-        *self.values.get(usize::from(kind))?
+        self.attributes().filter(|attribute| attribute.kind == kind).last().map(|attribute| attribute.value)
     }
 
     pub(super) fn has(&self, kind: u16) -> bool {
@@ -64,8 +55,13 @@ impl<'a> Nest<'a> {
 
     /// Text up to its zero byte.
     pub(super) fn text(&self, kind: u16) -> Option<String> {
+        self.word(kind).map(Cow::into_owned)
+    }
+
+    /// Text up to its zero byte, where it stands.
+    pub(super) fn word(&self, kind: u16) -> Option<Cow<'a, str>> {
         let bytes = self.get(kind)?.split(|&byte| byte == 0).next()?;
-        Some(String::from_utf8_lossy(bytes).into_owned())
+        Some(String::from_utf8_lossy(bytes))
     }
 
     /// A register that exists.

@@ -95,9 +95,11 @@ fn attachment(family: Family, bytes: &[u8]) -> Result<(Hook, i32, Vec<IfName>), 
 /// `NFT_MSG_NEWRULE`.
 pub(super) fn rule(message: &[u8]) -> Result<Rule, Malformed> {
     let (family, nest) = parse(message)?;
+    let expressions = nest.get(4).unwrap_or_default();
+    let exprs = Vec::with_capacity(list(expressions).count());
     let mut rule =
-        Rule { handle: need(nest.u64(3), 3)?, comment: comment(nest.get(7)), counter: None, exprs: Vec::new() };
-    for element in list(nest.get(4).unwrap_or_default()) {
+        Rule { handle: need(nest.u64(3), 3)?, comment: comment(nest.get(7)), counter: None, exprs };
+    for element in list(expressions) {
         let element = element?;
         let expr = expression(family, element)?;
         match &expr {

@@ -251,17 +251,17 @@ impl<'a> Entry<'a> {
             if let (None, XtTest::Comment { text }) = (&comment, &found.test) {
                 comment = Some(text.clone());
             }
-            exprs.push(Expr::Match(found));
+            exprs.push(Expr::Match(Box::new(found)));
         }
         exprs.push(Expr::Counter);
         match self.standard() {
             Some(verdict) => exprs.extend(self.verdict(verdict, header.goto, heads)?.map(verdict_expr)),
-            None => exprs.push(Expr::Target(decode_target(
+            None => exprs.push(Expr::Target(Box::new(decode_target(
                 family,
                 &self.target.name(),
                 u32::from(self.target.revision),
                 self.target.data,
-            ))),
+            )))),
         }
         Ok(Rule { handle: number, comment, counter: Some(self.counter), exprs })
     }

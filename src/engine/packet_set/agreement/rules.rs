@@ -134,7 +134,7 @@ fn ct(key: &str) -> Expr {
 }
 
 fn target(action: XtAction) -> Vec<Expr> {
-    vec![Expr::Target(XtTarget { name: "t".to_owned(), revision: 0, action })]
+    vec![Expr::Target(Box::new(XtTarget { name: "t".to_owned(), revision: 0, action }))]
 }
 
 fn compare(random: &mut Random, data: &[u8]) -> Expr {
@@ -274,7 +274,11 @@ fn test(random: &mut Random, family: Family, sure: bool, sets: &mut Vec<Set>) ->
         }
         18 => payload(PayloadBase::Link, random.pick(&[0, 6]), &random.pick(&MACS).0),
         19..22 => {
-            vec![Expr::Match(XtMatch { name: "m".to_owned(), revision: 0, test: xt(random, family, device) })]
+            vec![Expr::Match(Box::new(XtMatch {
+                name: "m".to_owned(),
+                revision: 0,
+                test: xt(random, family, device),
+            }))]
         }
         22 => vec![random.pick(&[Expr::Limit { over: false }, Expr::Quota { over: true }])],
         23 => vec![meta(random.pick(&["skuid", "random", "length"])), equal(random, &[0, 0, 0, 1])],
@@ -288,7 +292,11 @@ fn test(random: &mut Random, family: Family, sure: bool, sets: &mut Vec<Set>) ->
                 length: 2,
                 present_only: true,
             },
-            _ => Expr::Match(XtMatch { name: "limit".to_owned(), revision: 0, test: XtTest::Stateful }),
+            _ => Expr::Match(Box::new(XtMatch {
+                name: "limit".to_owned(),
+                revision: 0,
+                test: XtTest::Stateful,
+            })),
         }],
     }
 }
