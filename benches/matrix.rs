@@ -1,15 +1,43 @@
-//! The whole matrix of a host by proof, as `kvmnet doctor --static` makes it: the recorded host, and hosts
-//! grown from it, with many networks like its NAT network and ten guests on each.
+//! The whole matrix of a host by proof, as `kvmnet doctor --static` makes it: the recorded host, hosts grown from
+//! it, with many networks like its NAT network and ten guests on each, and a usual one, with the rules of Docker
+//! and firewalld beside libvirt's. These are loaded in a network namespace of its own, which needs root.
+
+#![expect(clippy::disallowed_methods, clippy::print_stderr, reason = "it runs nft, and says if it cannot")]
+
+use std::process::Command;
 
 use divan::Bencher;
 use kvmnet::engine::{Facts, representatives};
 use kvmnet::model::{Scope, Topology, claims};
 use kvmnet::verify;
 use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::sources::{self, Context};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 fn main() {
     divan::main();
+}
+
+/// What Docker and firewalld load.
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/docker_firewalld.nft");
+
+#[divan::bench(max_time = 5)]
+fn with_docker_and_firewalld(bencher: Bencher<'_, '_>) {
+    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+        eprintln!("skipped: a network namespace of its own needs root: {error}");
+        return;
+    }
+    let loaded = Command::new("nft").args(["-f", RULES]).status().expect("nft runs");
+    assert!(loaded.success(), "nft refused the rules");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let tables = runtime.block_on(sources::nf_tables(&Context::default()));
+    let mut host: Value = serde_json::from_str(HOST).expect("the recorded host is JSON");
+    list(&mut host, "/nf_tables/value").extend(tables.items().iter().map(|table| json!(table)));
+    // Four guests more on the NAT network.
+    add_guests(&mut host, 4, "default", BRIDGE, 100, "52:54:00:ff:00");
+    let snapshot: Snapshot = serde_json::from_value(host).expect("a snapshot");
+    bench(bencher, &snapshot);
 }
 
 const HOST: &str = include_str!("../tests/hosts/demo.json");
@@ -21,10 +49,13 @@ const SUBNET: &str = "192.168.122";
 
 #[divan::bench(args = [0, 10, 100], max_time = 10)]
 fn matrix(bencher: Bencher<'_, '_>, networks: usize) {
-    let snapshot = grown(networks);
+    bench(bencher, &grown(networks));
+}
+
+fn bench(bencher: Bencher<'_, '_>, snapshot: &Snapshot) {
     bencher.bench_local(|| {
-        let topology = Topology::from_snapshot(&snapshot);
-        let facts = Facts::new(&snapshot);
+        let topology = Topology::from_snapshot(snapshot);
+        let facts = Facts::new(snapshot);
         let alike = representatives(&facts, &topology);
         let mut claims = claims(&topology, &Scope::default(), &alike);
         verify::prove(&facts, &topology, &mut claims)
@@ -67,43 +98,60 @@ fn add_network(host: &mut Value, number: u32) {
         .collect();
     sysctls.extend(own);
     rules(host, bridge, &subnet);
-    let links = list(host, "/links/value");
-    let with = |links: &[Value], wanted: &str, changes: &[(&str, Value)]| {
-        let mut link = links.iter().find(|link| link["name"] == wanted).expect("it is recorded").clone();
-        for (key, value) in changes {
-            link[*key] = value.clone();
-        }
-        link
-    };
-    let mut added = vec![with(links, "virbr0", &[("index", json!(bridge)), ("name", json!(name))])];
-    let (mut domains, mut hosts) = (Vec::new(), Vec::new());
-    for guest in 1..=GUESTS {
-        let index = bridge + u32::try_from(guest).expect("few");
-        let (tap, vm) = (format!("vnet{index}"), format!("vm{index}"));
-        let mac = format!("52:54:00:{:02x}:{:02x}:{guest:02x}", number / 256, number % 256);
-        let changes =
-            [("index", json!(index)), ("name", json!(tap)), ("master", json!(bridge)), ("mac", json!(mac))];
-        added.push(with(links, "tap-web1", &changes));
-        hosts.push(json!({"mac": mac, "name": null, "address": format!("{subnet}.{}", guest + 10)}));
-        domains.push((vm, tap, mac));
-    }
-    links.extend(added);
+    let link = like(host, "virbr0", &[("index", json!(bridge)), ("name", json!(name))]);
+    list(host, "/links/value").push(link);
+    let network_name = format!("net{number}");
+    let macs = format!("52:54:00:{:02x}:{:02x}", number / 256, number % 256);
+    let hosts: Vec<Value> = add_guests(host, GUESTS, &network_name, bridge, bridge, &macs)
+        .into_iter()
+        .zip(11..)
+        .map(|(mac, last)| json!({"mac": mac, "name": null, "address": format!("{subnet}.{last}")}))
+        .collect();
     let all = list(host, "/libvirt/value/networks");
     let mut network = moved(all.iter().find(|one| one["name"] == "default").expect("it is recorded"));
-    network["name"] = json!(format!("net{number}"));
+    network["name"] = json!(network_name);
     network["config"]["ips"][0]["hosts"] = json!(hosts);
     all.push(network);
-    let all = list(host, "/libvirt/value/domains");
-    let recorded = all.iter().find(|one| one["name"] == "web1").expect("it is recorded").clone();
-    all.extend(domains.into_iter().map(|(vm, tap, mac)| {
-        let mut domain = recorded.clone();
-        domain["name"] = json!(vm);
+}
+
+/// A recorded device, with changes.
+fn like(host: &mut Value, wanted: &str, changes: &[(&str, Value)]) -> Value {
+    let links = list(host, "/links/value");
+    let mut link = links.iter().find(|link| link["name"] == wanted).expect("it is recorded").clone();
+    for (key, value) in changes {
+        link[*key] = value.clone();
+    }
+    link
+}
+
+/// Guests of a network, whose taps are in the bridge and have the numbers after `first`; gives their MACs.
+fn add_guests(
+    host: &mut Value,
+    count: usize,
+    network: &str,
+    bridge: u32,
+    first: u32,
+    macs: &str,
+) -> Vec<String> {
+    let mut given = Vec::new();
+    for guest in 1..=count {
+        let index = first + u32::try_from(guest).expect("few");
+        let (tap, mac) = (format!("vnet{index}"), format!("{macs}:{guest:02x}"));
+        let changes =
+            [("index", json!(index)), ("name", json!(tap)), ("master", json!(bridge)), ("mac", json!(mac))];
+        let link = like(host, "tap-web1", &changes);
+        list(host, "/links/value").push(link);
+        let domains = list(host, "/libvirt/value/domains");
+        let mut domain = domains.iter().find(|one| one["name"] == "web1").expect("it is recorded").clone();
+        domain["name"] = json!(format!("vm{index}"));
         let nic = &mut domain["interfaces"][0];
-        nic["source"]["network"] = json!(format!("net{number}"));
+        nic["source"]["network"] = json!(network);
         nic["target"] = json!(tap);
         nic["mac"] = json!(mac);
-        domain
-    }));
+        domains.push(domain);
+        given.push(mac);
+    }
+    given
 }
 
 /// libvirt's rules for the network, after those of the networks before.
