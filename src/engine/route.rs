@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use kvmnet_probes::facts::{IfIndex, IfName, LinkKind, NextHop, Route, RouteKind, RoutingRule, RuleAction};
 
 use super::packet_set::field::address_value;
-use super::packet_set::{Arena, Bdd, Decided, Field, Headers, PacketSet, Truth};
+use super::packet_set::{Arena, Bdd, Decided, Field, Headers, Held, PacketSet, Truth};
 use super::world::World;
 
 /// The local table.
@@ -55,7 +55,7 @@ struct Asked {
     input: Option<IfIndex>,
     by: (bool, bool),
     /// Where fields are not as they came.
-    written: Vec<Option<Rc<[Truth]>>>,
+    written: Vec<Option<Held>>,
 }
 
 /// Answers for all packets that were asked for before.

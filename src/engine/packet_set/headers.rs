@@ -18,9 +18,43 @@ use super::truth::{self, Truth};
 /// The fields that no longer are as they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    written: Rc<BTreeMap<Field, Rc<[Truth]>>>,
+    written: Rc<BTreeMap<Field, Held>>,
     tuples: Option<Rc<Tuples>>,
     read: Reads,
+}
+
+/// What a field holds that is not as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::engine) enum Held {
+    /// The same in all packets.
+    Constant(u128),
+    /// Its bits, the most significant first, of which at least one is not.
+    Bits(Rc<[Truth]>),
+}
+
+impl Held {
+    fn of(bits: &[Truth]) -> Self {
+        match known(bits) {
+            (value, known) if known.count_ones() as usize == bits.len() => Self::Constant(value),
+            _ => Self::Bits(bits.into()),
+        }
+    }
+
+    fn bits(&self, width: u32) -> Vec<Truth> {
+        match self {
+            Self::Constant(value) => (0..width).rev().map(|at| Truth::from(value >> at & 1 != 0)).collect(),
+            Self::Bits(bits) => bits.to_vec(),
+        }
+    }
+}
+
+/// The bits that are the same in all packets: their values, and which they are.
+fn known(bits: &[Truth]) -> (u128, u128) {
+    bits.iter().fold((0, 0), |(value, known), bit| match *bit {
+        Truth::YES => (value << 1 | 1, known << 1 | 1),
+        Truth::NO => (value << 1, known << 1 | 1),
+        _ => (value << 1, known << 1),
+    })
 }
 
 /// Which fields were asked for, a bit each; the last bit: anything else.
@@ -87,7 +121,7 @@ impl Tuple {
 }
 
 impl Headers {
-    fn bits_of(&self, field: Field) -> Option<&Rc<[Truth]>> {
+    fn held(&self, field: Field) -> Option<&Held> {
         self.note(1 << field as u32);
         self.written.get(&field)
     }
@@ -108,9 +142,9 @@ impl Headers {
             .then(|| Field::ALL.into_iter().filter(move |field| read >> *field as u32 & 1 != 0))
     }
 
-    /// Whether the field holds these bits; `None`: as it came.
-    pub(super) fn holds(&self, field: Field, bits: Option<&[Truth]>) -> bool {
-        self.written.get(&field).map(|bits| &**bits) == bits
+    /// Whether the field holds this; `None`: it is as it came.
+    pub(super) fn holds(&self, field: Field, held: Option<&Held>) -> bool {
+        self.written.get(&field) == held
     }
 
     /// Whether the field begins with the first `length` bits of `value`.
@@ -121,24 +155,29 @@ impl Headers {
 
     /// The field's bits, the most significant first.
     pub fn bits(&self, sets: &mut Arena, field: Field) -> Decided<Vec<Truth>> {
-        match self.bits_of(field) {
-            Some(bits) => Ok(bits.to_vec()),
+        match self.held(field) {
+            Some(held) => Ok(held.bits(field.width())),
             None => field.variables().map(|variable| sets.variable(variable).map(Truth::of)).collect(),
         }
     }
 
     /// The bits of one octet of the field.
     pub(super) fn octet(&self, sets: &mut Arena, field: Field, at: usize) -> Decided<Vec<Truth>> {
-        if let Some(bits) = self.bits_of(field) {
-            return Ok(bits[at * 8..at * 8 + 8].to_vec());
+        match self.held(field) {
+            Some(Held::Constant(value)) => {
+                let octet = value >> (field.width() as usize - at * 8 - 8) & 0xff;
+                return Ok(Held::Constant(octet).bits(8));
+            }
+            Some(Held::Bits(bits)) => return Ok(bits[at * 8..at * 8 + 8].to_vec()),
+            None => {}
         }
         let variables = field.variables().skip(at * 8).take(8);
         variables.map(|variable| sets.variable(variable).map(Truth::of)).collect()
     }
 
-    /// The field's bits, unless it is as it came.
-    pub fn written(&self, field: Field) -> Option<Rc<[Truth]>> {
-        self.bits_of(field).map(Rc::clone)
+    /// What the field holds, unless it is as it came.
+    pub(in crate::engine) fn written(&self, field: Field) -> Option<Held> {
+        self.held(field).cloned()
     }
 
     /// Whether every field is as it came.
@@ -157,16 +196,19 @@ impl Headers {
         if value & !mask != 0 {
             return Ok(Truth::NO);
         }
-        let Some(bits) = self.bits_of(field) else {
-            return sets.masked(field, value, mask).map(Truth::of);
-        };
-        truth::masked(sets, bits, value, mask)
+        match self.held(field) {
+            Some(Held::Constant(constant)) => Ok(Truth::from(constant & mask == value)),
+            Some(Held::Bits(bits)) => truth::masked(sets, bits, value, mask),
+            None => sets.masked(field, value, mask).map(Truth::of),
+        }
     }
 
     /// Whether the field is in the range.
     pub fn range(&self, sets: &mut Arena, field: Field, range: &RangeInclusive<u128>) -> Decided<Truth> {
-        let Some(bits) = self.bits_of(field) else {
-            return sets.range(field, range).map(Truth::of);
+        let bits = match self.held(field) {
+            Some(Held::Constant(constant)) => return Ok(Truth::from(range.contains(constant))),
+            Some(Held::Bits(bits)) => bits,
+            None => return sets.range(field, range).map(Truth::of),
         };
         // Fields are compared as they stand in whole octets.
         let padding = (8 - bits.len() % 8) % 8;
@@ -220,13 +262,13 @@ impl Headers {
 
     /// Gives the field other bits, in all packets.
     pub fn set_bits(&mut self, field: Field, bits: &[Truth]) {
-        Rc::make_mut(&mut self.written).insert(field, bits.into());
+        debug_assert_eq!(bits.len(), field.width() as usize, "{field:?}");
+        Rc::make_mut(&mut self.written).insert(field, Held::of(bits));
     }
 
     /// Gives the field this value, in all packets.
     pub fn set(&mut self, field: Field, value: u128) {
-        let bits = (0..field.width()).rev().map(|at| Truth::from(value >> at & 1 != 0));
-        self.set_bits(field, &bits.collect::<Vec<_>>());
+        Rc::make_mut(&mut self.written).insert(field, Held::Constant(value & field.mask()));
     }
 
     /// The field is as it came, in all packets.
@@ -241,22 +283,23 @@ impl Headers {
 
     /// The first `length` bits of the field, if they are the same in all packets.
     pub fn constant_prefix(&self, field: Field, length: u32) -> Option<u128> {
-        let bits = self.bits_of(field)?;
-        bits.iter().take(length as usize).try_fold(0, |value, bit| match *bit {
-            Truth::YES => Some(value << 1 | 1),
-            Truth::NO => Some(value << 1),
-            _ => None,
-        })
+        let length = length.min(field.width());
+        match self.held(field)? {
+            Held::Constant(value) => Some(value.checked_shr(field.width() - length).unwrap_or(0)),
+            Held::Bits(bits) => {
+                let (value, known) = known(&bits[..length as usize]);
+                (known.count_ones() == length).then_some(value)
+            }
+        }
     }
 
     /// The bits of the field that are the same in all packets: their values, and which they are.
     pub(super) fn known_bits(&self, field: Field) -> (u128, u128) {
-        let bits = self.bits_of(field).map_or(&[][..], |bits| bits);
-        bits.iter().fold((0, 0), |(value, known), bit| match *bit {
-            Truth::YES => (value << 1 | 1, known << 1 | 1),
-            Truth::NO => (value << 1, known << 1 | 1),
-            _ => (value << 1, known << 1),
-        })
+        match self.held(field) {
+            Some(Held::Constant(value)) => (*value, field.mask()),
+            Some(Held::Bits(bits)) => known(bits),
+            None => (0, 0),
+        }
     }
 
     /// Whether nothing was written in one of the two that was not in the other.
@@ -294,9 +337,9 @@ impl Headers {
         if Rc::ptr_eq(&self.written, &then.written) {
             return Ok(());
         }
-        for (field, bits) in then.written.iter() {
-            if self.written.get(field) != Some(bits) {
-                self.write(sets, *field, came, bits)?;
+        for (field, held) in then.written.iter() {
+            if self.written.get(field) != Some(held) {
+                self.write(sets, *field, came, &held.bits(field.width()))?;
             }
         }
         Ok(())

@@ -35,6 +35,7 @@ mod xt;
 pub use bdd::{Arena, Bdd, Decided, Undecided};
 pub use chain::{Event, HostSets, Met, Passage, Place};
 pub use field::{Field, Packet};
+pub(in crate::engine) use headers::Held;
 pub use headers::{Headers, Tuple, Tuples};
 pub use nat::Nat;
 pub use set::PacketSet;

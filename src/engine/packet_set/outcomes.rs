@@ -6,13 +6,12 @@ use std::rc::Rc;
 use kvmnet_probes::facts::{Family, Hook, Rule};
 
 use super::field::Field;
-use super::headers::Headers;
+use super::headers::{Headers, Held};
 use super::rule::Outcome;
-use super::truth::Truth;
 use crate::engine::scope::Scope;
 
 /// What the fields held that a rule has read; `None`: they were as they came.
-type Read = Vec<(Field, Option<Rc<[Truth]>>)>;
+type Read = Vec<(Field, Option<Held>)>;
 
 /// The last outcome of each rule, by where the rule is in memory and where it is run.
 #[derive(Debug, Default)]
@@ -22,7 +21,7 @@ impl<'a> Outcomes<'a> {
     /// What the rule does, if it was run with such headers.
     pub(super) fn recall(&self, scope: Scope<'_>, rule: &Rule, headers: &Headers) -> Option<Rc<Outcome<'a>>> {
         let (read, outcome) = self.0.get(&(std::ptr::from_ref(rule), scope.family, scope.hook))?;
-        let same = read.iter().all(|(field, bits)| headers.holds(*field, bits.as_deref()));
+        let same = read.iter().all(|(field, held)| headers.holds(*field, held.as_ref()));
         same.then(|| Rc::clone(outcome))
     }
 
