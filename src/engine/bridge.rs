@@ -1,5 +1,7 @@
 //! Frames in a bridge: its ports, its MAC table, its hooks, and the IP hooks that it lends them to.
 
+use std::ops::RangeInclusive;
+
 use kvmnet_probes::facts::{BaseChain, BridgePort, Family, Hook, IfIndex, Mac, Policy, PortState, Table};
 
 use super::packet_set::{Decided, Truth};
@@ -7,6 +9,11 @@ use super::packets::{Device, Packets};
 use super::walk::Walk;
 use super::world::World;
 use super::{Decision, Site, device, hooks};
+
+/// Priorities of what sees a bridged frame before the IP hooks do, and after them: those have `NF_BR_PRI_BRNF`
+/// there (`net/bridge/br_netfilter_hooks.c`), and what has the same is taken to have been registered later.
+const BEFORE_IP: RangeInclusive<i32> = i32::MIN..=0;
+const AFTER_IP: RangeInclusive<i32> = 1..=i32::MAX;
 
 /// A frame inside a bridge.
 #[derive(Debug, Clone, Copy)]
@@ -64,15 +71,17 @@ pub(super) fn enter(
     let own = packets.is_for(walk.sets(), mac)?;
     packets.to_other = walk.sets().both(packets.to_other, own.negate(true))?;
     hooks::pass(walk, packets, Family::Bridge, Hook::Brouting)?;
-    hooks::pass(walk, packets, Family::Bridge, Hook::Prerouting)?;
+    hooks::pass_within(walk, packets, (Family::Bridge, Hook::Prerouting), BEFORE_IP)?;
     if calls_ip(walk, packets, bridge) {
-        packets.port_in = Some(input);
+        packets.port_in = Some(input.clone());
         packets.input = Some(walk.world.device(bridge));
         let to_other = std::mem::replace(&mut packets.to_other, Truth::NO);
         hooks::pass(walk, packets, packets.family, Hook::Prerouting)?;
         packets.to_other = to_other;
+        packets.input = Some(input);
         inside.prerouted = true;
     }
+    hooks::pass_within(walk, packets, (Family::Bridge, Hook::Prerouting), AFTER_IP)?;
     Ok(inside)
 }
 
@@ -174,7 +183,7 @@ pub(super) fn leave(
     let bridged = input.is_some();
     if bridged {
         packets.input.clone_from(&input);
-        hooks::pass(walk, packets, Family::Bridge, Hook::Forward)?;
+        hooks::pass_within(walk, packets, (Family::Bridge, Hook::Forward), BEFORE_IP)?;
         if packets.is_arp() {
             if calls(walk, bridge, "bridge-nf-call-arptables", |bridge| bridge.nf_call_arptables) {
                 hooks::pass(walk, packets, Family::Arp, Hook::Forward)?;
@@ -182,6 +191,8 @@ pub(super) fn leave(
         } else if calls_ip(walk, packets, bridge) {
             through_ip(walk, packets, bridge, Hook::Forward, (input.clone(), output.clone()))?;
         }
+        (packets.input, packets.output) = (input.clone(), Some(output.clone()));
+        hooks::pass_within(walk, packets, (Family::Bridge, Hook::Forward), AFTER_IP)?;
     } else {
         packets.input = None;
         hooks::pass(walk, packets, Family::Bridge, Hook::Output)?;

@@ -1,5 +1,7 @@
 //! All base chains of a hook, in the kernel's order, with conntrack and NAT between them.
 
+use std::ops::RangeInclusive;
+
 use kvmnet_probes::facts::{
     BaseChain, Chain, Expr, Family, Generation, Hook, NatKind, Table, XtAction, XtTest,
 };
@@ -20,11 +22,21 @@ const NAT_SOURCE: i32 = 100;
 type Entry<'a> = (&'a Table, &'a Chain, &'a BaseChain);
 
 /// Takes the packets through the hook of `family`, which is that of the hook and never `inet`.
-pub(super) fn pass<'a>(
-    walk: &mut Walk<'_, 'a>,
+pub(super) fn pass(
+    walk: &mut Walk<'_, '_>,
     packets: &mut Packets,
     family: Family,
     hook: Hook,
+) -> Decided<()> {
+    pass_within(walk, packets, (family, hook), i32::MIN..=i32::MAX)
+}
+
+/// As [`pass`], through what has these priorities.
+pub(super) fn pass_within<'a>(
+    walk: &mut Walk<'_, 'a>,
+    packets: &mut Packets,
+    (family, hook): (Family, Hook),
+    priorities: RangeInclusive<i32>,
 ) -> Decided<()> {
     let place = place(family, hook);
     let snapshot = walk.world.snapshot;
@@ -39,12 +51,14 @@ pub(super) fn pass<'a>(
     walk.leave_stopped()?;
     packets.tell_place(walk.sets())?;
     let mut entries = entries(walk, packets, family, hook);
+    entries.retain(|entry| priorities.contains(&entry.2.priority));
     // Of two with one priority the one that was registered last comes first (`nf_hook_entries_grow`).
     entries.reverse();
     entries.sort_by_key(|entry| entry.2.priority);
     let (nat, filter): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.2.kind == "nat");
     let mut filter = filter.into_iter().peekable();
     let tracks = matches!(hook, Hook::Prerouting | Hook::Output)
+        && priorities.contains(&CONNTRACK)
         && match family {
             Family::Ip | Family::Ip6 => true,
             Family::Bridge => bridge_tracks(snapshot.nf_tables.items()),

@@ -5,8 +5,8 @@ use kvmnet_probes::facts::IfIndex;
 use super::ends::{attachment, ends, lan_port, mac_of, no_lan_port, router_mac};
 use crate::engine::claimed::{End, Journey, NOWHERE};
 use crate::engine::host::receive;
-use crate::engine::packet_set::Decided;
-use crate::engine::packets::Packets;
+use crate::engine::packet_set::{Decided, Field};
+use crate::engine::packets::{Connection, Packets};
 use crate::engine::walk::Walk;
 use crate::engine::{Decision, Site, bridge, device};
 
@@ -86,6 +86,7 @@ pub(in crate::engine) fn go_up(
     inside: Option<bridge::Inside>,
     taken: bool,
 ) -> Decided<()> {
+    let mark = packet.headers.bits(walk.sets(), Field::Mark)?;
     if let Some(inside) = inside {
         let name = walk.world.name(inside.bridge);
         if !packet.to_group() {
@@ -95,7 +96,20 @@ pub(in crate::engine) fn go_up(
         }
         bridge::up(walk, packet, inside)?;
     }
-    receive(walk, packet, inside.is_some_and(|inside| inside.prerouted))
+    receive(walk, packet, inside.is_some_and(|inside| inside.prerouted))?;
+    // Where the bridge has found a route for a new destination it is kept (`br_nf_pre_routing_finish`).
+    if let Some(inside) = inside.filter(|inside| inside.prerouted) {
+        let Connection { source_nat, destination_nat, .. } = &packet.connection;
+        let translated = if packet.reply { source_nat.is_any() } else { destination_nat.is_any() };
+        if translated && packet.headers.bits(walk.sets(), Field::Mark)? != mark {
+            let bridge = walk.world.name(inside.bridge);
+            walk.program(
+                bridge.as_str(),
+                "by which mark a frame is routed whose destination the bridge has translated",
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The sender addresses the frame: to the other end, or to the host as its router, or as the one to whom
