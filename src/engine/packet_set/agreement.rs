@@ -256,6 +256,40 @@ fn sets_and_packets_agree() {
     assert!(total[0] * 10 >= total[1] * 9, "{total:?}");
 }
 
+/// What passes, is stopped and may do either of packets that came by the device with the mark.
+fn of_device<'a>(
+    all: &mut HostSets<'a>,
+    table: &'a Table,
+    family: Family,
+    (device, mark): (IfIndex, u128),
+) -> [PacketSet; 3] {
+    let mut headers = Headers::default();
+    headers.set(Field::InputDevice, device.0.into());
+    headers.set(Field::Mark, mark);
+    let input = of_family(&mut all.sets, family).unwrap();
+    let passage = all.through(table, &table.chains[0], family, input, &mut headers);
+    [passage.passes, passage.stopped, passage.either]
+}
+
+/// What a rule did with other headers is not taken for what it does with these.
+#[test]
+fn what_is_kept_of_rules_follows_their_fields() {
+    let host = Host::healthy();
+    let facts = Facts::new(&host.snapshot);
+    let mut random = Random(0x6b65_7074);
+    for round in 0..60 {
+        let family = [Family::Ip, Family::Ip6, Family::Bridge][round % 3];
+        let table = rules::table(&mut random, family, round % 2 == 0);
+        let mut all = HostSets::new(&facts, 1 << 22);
+        for place in [(VIRBR0, 0), (ETH0, 1), (VIRBR0, 1), (ETH1, 2), (VNET0, 0x10), (VIRBR0, 0)] {
+            let known = of_device(&mut all, &table, family, place);
+            all.forget_rules();
+            let anew = of_device(&mut all, &table, family, place);
+            assert_eq!(known, anew, "{place:?}\n{:#?}", rules::text(&table));
+        }
+    }
+}
+
 /// The address as its octets.
 fn octets(address: IpAddr) -> Vec<u8> {
     match address {

@@ -122,6 +122,12 @@ impl<'a> HostSets<'a> {
         }
     }
 
+    /// Runs every rule anew.
+    #[cfg(test)]
+    pub(super) fn forget_rules(&mut self) {
+        self.outcomes = Outcomes::default();
+    }
+
     /// Takes packets through a base chain of the table, at the hook of `scope`, whose family is never
     /// `inet` itself; only those of the family come there. `headers` is what fields hold before, and then
     /// after. The packets of `perhaps` may pass the chain by.
