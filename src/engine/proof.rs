@@ -12,7 +12,7 @@
 
 use std::net::IpAddr;
 
-use kvmnet_probes::facts::{Family, Hook, IfIndex};
+use kvmnet_probes::facts::{Family, Hook, IfIndex, Mac};
 use kvmnet_reports::Expected;
 
 use super::claimed::{End, Journey, SOURCE_PORT, journey};
@@ -20,12 +20,12 @@ use super::outward::{Walked, any};
 use super::packet_set::field::{ARP, IPV4, IPV6, address_value};
 use super::packet_set::{Bdd, Decided, Field, HostSets, Packet, PacketSet, Undecided};
 use super::packets::{Packets, number};
-use super::path::ends::attachment;
+use super::path::ends::{attachment, router_mac};
 use super::path::leave::leave_host;
 use super::path::{Engine, NODES, answers_directly, carry};
 use super::walk::Taken;
 use super::{Decision, hooks};
-use crate::model::{Claim, NetworkZone, Topology, Traffic, Zone};
+use crate::model::{Claim, NetworkZone, Topology, Traffic};
 
 /// Whether a denial holds for all packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -297,17 +297,28 @@ impl Engine<'_> {
         Ok(Arrival { family: packets.family, asked, may, surely, answered, taken })
     }
 
+    /// The MAC with which the packet that stands for the claim comes in, if it is known: the NIC's, or the router's.
+    fn sender_mac(&mut self, claim: &Claim) -> Option<Mac> {
+        let mut walk = self.walk(Bdd::NONE, false);
+        let journey = journey(&mut walk, claim)?;
+        match journey.from {
+            End::Nic(nic) => walk.topology.nics.get(nic).map(|nic| nic.mac),
+            End::Wire(wire) => {
+                let device = walk.world.bridge_of(wire).unwrap_or(wire);
+                router_mac(&walk, &journey, device)
+            }
+            End::Host => None,
+        }
+    }
+
     /// The leak in words, and a packet that shows it: an honest and plain one, if there is any, that the wire
     /// can send and whose answer comes back.
     fn leak(&mut self, claim: &Claim, arrival: &Arrival) -> Decided<Leak> {
         let own_address = self.of(Field::Source, claim.source)?;
         let wanted = self.of(Field::Destination, claim.destination)?;
+        let mac = self.sender_mac(claim);
         let sets = &mut self.host.sets;
         let mut set = arrival.surely;
-        let mac = match claim.from {
-            Zone::Nic(nic) => self.topology.nics.get(nic).map(|nic| nic.mac),
-            Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside => None,
-        };
         let own_mac = match mac {
             Some(mac) => sets.equal(Field::SourceMac, number(mac))?,
             None => Bdd::ALL,

@@ -6,6 +6,8 @@ use kvmnet_probes::facts::{Family, IfName, Snapshot};
 use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Probe, Sender};
 use kvmnet_reports::Predicted;
 
+use crate::places::PORTS;
+
 /// Whether they agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Comparison {
@@ -46,8 +48,8 @@ pub(crate) fn compare(
         return Comparison::NotTried(reason.clone());
     }
     // What shows a leak may be for any port.
-    if claim.traffic == Traffic::Tcp(0) {
-        return Comparison::NotTried("nobody listens on port 0".to_owned());
+    if matches!(claim.traffic, Traffic::Tcp(port) if !PORTS.contains(&port)) {
+        return Comparison::NotTried("nobody listens on that port".to_owned());
     }
     let several = |step: &Step| match &step.site {
         Site::Route { text, .. } => text.matches(" dev ").count() > 1,

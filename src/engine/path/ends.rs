@@ -121,7 +121,7 @@ pub(in crate::engine) fn mac_of(
 }
 
 /// The MAC of the router behind `device` from which packets come in.
-pub(super) fn router_mac(walk: &Walk<'_, '_>, journey: &Journey, device: IfIndex) -> Option<Mac> {
+pub(in crate::engine) fn router_mac(walk: &Walk<'_, '_>, journey: &Journey, device: IfIndex) -> Option<Mac> {
     let of_device = |uplink: &&Uplink| uplink.device == device;
     let uplinks = walk.topology.uplinks.iter().filter(of_device).filter_map(|uplink| uplink.gateway);
     let mut routers = journey.lan_gateway.into_iter().chain(uplinks);
