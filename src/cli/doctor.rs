@@ -103,7 +103,7 @@ impl Request {
     /// Where proof and wire disagree both are made once more: the host may have changed between the two.
     async fn examine(&self) -> Result<Report, Failure> {
         let report = self.verify(&self.origin.observe().await?).await?;
-        if !verify::disagrees(&report) {
+        if !verify::is_doubtful(&report) {
             return Ok(report);
         }
         self.verify(&self.origin.observe().await?).await

@@ -15,7 +15,7 @@ mod symptom;
 pub use crate::model::Scope;
 pub use discover::{discover, learn};
 pub use plan::{Plan, Trial, plan};
-pub use report::{disagrees, report};
+pub use report::{is_doubtful, report};
 
 use kvmnet_reports::Predicted;
 

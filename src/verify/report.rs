@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::wire::Observation;
 use kvmnet_reports::{
-    Cell, CellVerdict, Finding, Host, Network, Nic, Observed, Proof, Report, SCHEMA, Severity, Source,
-    SourceStatus, Summary, Verdict, ZoneKind,
+    Cell, CellVerdict, Expected, Finding, Host, Network, Nic, Observed, Proof, Report, SCHEMA, Severity,
+    Source, SourceStatus, Summary, Verdict, ZoneKind,
 };
 
 use super::Plan;
@@ -31,10 +31,14 @@ const NEEDED: &[&str] = &[
     "libvirt",
 ];
 
-/// Whether proof and wire disagree somewhere.
-pub fn disagrees(report: &Report) -> bool {
+/// Whether proof and wire disagree somewhere, so that a second look may tell more. That something arrived which
+/// must not is enough: no second look makes it undone.
+pub fn is_doubtful(report: &Report) -> bool {
     let (check, _) = wire_disagrees(true);
-    report.findings.iter().any(|finding| finding.id == check.id)
+    let mut doubtful = report.findings.iter().filter(|finding| finding.id == check.id).peekable();
+    let leaks =
+        |finding: &Finding| finding.breaks.iter().any(|at| report.matrix[*at].expected == Expected::Deny);
+    doubtful.peek().is_some() && !doubtful.any(leaks)
 }
 
 /// What follows from intent, proof and wire. `observations` are those of the plan's attempts, in their
