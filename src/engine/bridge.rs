@@ -2,12 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use kvmnet_probes::facts::{BaseChain, BridgePort, Family, Hook, IfIndex, Mac, Policy, PortState, Table};
+use kvmnet_probes::facts::{BridgePort, Family, Hook, IfIndex, Mac, PortState};
 
 use super::packet_set::{Decided, Truth};
 use super::packets::{Device, Packets};
 use super::walk::Walk;
-use super::world::World;
 use super::{Decision, Site, device, hooks};
 
 /// Priorities of what sees a bridged frame before the IP hooks do, and after them: those have `NF_BR_PRI_BRNF`
@@ -72,7 +71,7 @@ pub(super) fn enter(
     packets.to_other = walk.sets().both(packets.to_other, own.negate(true))?;
     hooks::pass(walk, packets, Family::Bridge, Hook::Brouting)?;
     hooks::pass_within(walk, packets, (Family::Bridge, Hook::Prerouting), BEFORE_IP)?;
-    if calls_ip(walk, packets, bridge) {
+    if calls_ip(walk, packets.family, bridge) {
         packets.port_in = Some(input.clone());
         packets.input = Some(walk.world.device(bridge));
         let to_other = std::mem::replace(&mut packets.to_other, Truth::NO);
@@ -188,7 +187,7 @@ pub(super) fn leave(
             if calls(walk, bridge, "bridge-nf-call-arptables", |bridge| bridge.nf_call_arptables) {
                 hooks::pass(walk, packets, Family::Arp, Hook::Forward)?;
             }
-        } else if calls_ip(walk, packets, bridge) {
+        } else if calls_ip(walk, packets.family, bridge) {
             through_ip(walk, packets, bridge, Hook::Forward, (input.clone(), output.clone()))?;
         }
         (packets.input, packets.output) = (input.clone(), Some(output.clone()));
@@ -200,7 +199,7 @@ pub(super) fn leave(
     // By then the bridge no longer says where it came in (`br_forward_finish`).
     (packets.input, packets.output) = (None, Some(output.clone()));
     hooks::pass(walk, packets, Family::Bridge, Hook::Postrouting)?;
-    if bridged && calls_ip(walk, packets, bridge) {
+    if bridged && calls_ip(walk, packets.family, bridge) {
         through_ip(walk, packets, bridge, Hook::Postrouting, (input, output))?;
     }
     device::leave(walk, packets, port)
@@ -228,8 +227,8 @@ fn through_ip(
 }
 
 /// Whether bridged packets of this family pass the IP hooks.
-fn calls_ip(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: IfIndex) -> bool {
-    match packets.family {
+fn calls_ip(walk: &mut Walk<'_, '_>, family: Family, bridge: IfIndex) -> bool {
+    match family {
         Family::Ip => calls(walk, bridge, "bridge-nf-call-iptables", |bridge| bridge.nf_call_iptables),
         Family::Ip6 => calls(walk, bridge, "bridge-nf-call-ip6tables", |bridge| bridge.nf_call_ip6tables),
         Family::Inet | Family::Arp | Family::Netdev | Family::Bridge => false,
@@ -295,7 +294,7 @@ fn table(
             walk.step(name.clone().as_str(), Site::Fdb { bridge: name, port: at }, Decision::Drop, text);
         }
         // An entry at another port moves here with the first frame from here that comes so far.
-        Some(entry) if entry.port != port && may_stop_early(walk.world, bridge, port) => {
+        Some(entry) if entry.port != port && may_stop_early(walk, bridge, port) => {
             let at = walk.world.name(entry.port);
             walk.opaque(
                 walk.world.name(port).as_str(),
@@ -307,28 +306,19 @@ fn table(
 }
 
 /// Whether rules may stop frames that come in by the port before the bridge learns from them.
-fn may_stop_early(world: World<'_>, bridge: IfIndex, port: IfIndex) -> bool {
-    let name = world.name(port);
-    let ip = world.sysctls().is_some_and(|sysctls| {
-        let calls = |key: &str| sysctls.number(&format!("net/bridge/{key}"));
-        calls("bridge-nf-call-iptables").max(calls("bridge-nf-call-ip6tables")).is_some_and(|value| {
-            value != 0
-                || world.bridge(bridge).is_some_and(|own| own.nf_call_iptables || own.nf_call_ip6tables)
-        })
-    });
-    let comes_first = |table: &Table, base: &BaseChain| match base.hook {
-        Hook::Ingress => base.devices.contains(&name),
-        Hook::Prerouting if table.family == Family::Bridge => true,
-        Hook::Prerouting => ip && base.kind != "nat",
-        _ => base.hook == Hook::Brouting,
-    };
-    let tables = world.snapshot.nf_tables.items().iter().chain(world.snapshot.xtables_legacy.items());
-    tables.filter(|table| !table.dormant).any(|table| {
-        table.chains.iter().any(|chain| {
-            let base = chain.base.as_ref().filter(|base| comes_first(table, base));
-            base.is_some_and(|base| base.policy == Policy::Drop || !chain.rules.is_empty())
-        })
-    })
+fn may_stop_early(walk: &mut Walk<'_, '_>, bridge: IfIndex, port: IfIndex) -> bool {
+    let device = walk.world.device(port);
+    let mut early: Vec<(Family, Hook)> = vec![
+        (Family::Netdev, Hook::Ingress),
+        (Family::Bridge, Hook::Brouting),
+        (Family::Bridge, Hook::Prerouting),
+    ];
+    for family in [Family::Ip, Family::Ip6] {
+        if calls_ip(walk, family, bridge) {
+            early.push((family, Hook::Prerouting));
+        }
+    }
+    early.into_iter().any(|(family, hook)| hooks::may_stop(walk.world, &device, family, hook))
 }
 
 /// What the bridge says of the port, if it is one of its.

@@ -60,11 +60,7 @@ pub(super) fn journey(walk: &mut Walk<'_, '_>, claim: &Claim) -> Option<Journey>
     let wire = match zone {
         Some(zone) if is_lan => zone.uplink.as_ref().map(|uplink| uplink.0).or(zone.bridge_index),
         zone => {
-            let default = || topology.uplinks.iter().find(|uplink| uplink.ipv6 == claim.ipv6);
-            let way_out = match zone {
-                Some(zone) => topology.way_out(zone, claim.ipv6).map(|(index, _)| index),
-                None => default().map(|uplink| uplink.device),
-            };
+            let way_out = topology.way_out(zone, claim.ipv6).map(|(index, _)| index);
             way_out.or_else(|| topology.uplinks.first().map(|uplink| uplink.device))
         }
     };

@@ -3,14 +3,15 @@
 use std::ops::RangeInclusive;
 
 use kvmnet_probes::facts::{
-    BaseChain, Chain, Expr, Family, Generation, Hook, NatKind, Table, XtAction, XtTest,
+    BaseChain, Chain, Expr, Family, Generation, Hook, NatKind, Policy, Table, XtAction, XtTest,
 };
 
 use super::chains::run_base;
 use super::packet_set::{Bdd, Decided, Event, Field, Nat, PacketSet, Truth};
-use super::packets::{Packets, Translated};
+use super::packets::{Device, Packets, Translated};
 use super::scope::Scope;
 use super::walk::Walk;
+use super::world::World;
 
 /// `NF_IP_PRI_CONNTRACK`.
 const CONNTRACK: i32 = -200;
@@ -50,7 +51,8 @@ pub(super) fn pass_within<'a>(
     }
     walk.leave_stopped()?;
     packets.tell_place(walk.sets())?;
-    let mut entries = entries(walk, packets, family, hook);
+    let device = if hook == Hook::Egress { packets.output.as_ref() } else { packets.input.as_ref() };
+    let mut entries = entries(walk.world, device, packets.is_arp(), family, hook);
     entries.retain(|entry| priorities.contains(&entry.2.priority));
     // Of two with one priority the one that was registered last comes first (`nf_hook_entries_grow`).
     entries.reverse();
@@ -99,9 +101,14 @@ fn bridge_tracks(tables: &[Table]) -> bool {
         .any(|rule| rule.exprs.iter().any(asks))
 }
 
-/// The base chains of the hook.
-fn entries<'a>(walk: &Walk<'_, 'a>, packets: &Packets, family: Family, hook: Hook) -> Vec<Entry<'a>> {
-    let device = if hook == Hook::Egress { packets.output.as_ref() } else { packets.input.as_ref() };
+/// The base chains of the hook; those of `netdev` are at the device.
+fn entries<'a>(
+    world: World<'a>,
+    device: Option<&Device>,
+    is_arp: bool,
+    family: Family,
+    hook: Hook,
+) -> Vec<Entry<'a>> {
     let attached = |base: &BaseChain| {
         base.devices.iter().any(|name| {
             device.is_some_and(|device| match name.as_str().strip_suffix('*') {
@@ -110,15 +117,12 @@ fn entries<'a>(walk: &Walk<'_, 'a>, packets: &Packets, family: Family, hook: Hoo
             })
         })
     };
-    let snapshot = walk.world.snapshot;
-    let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
+    let tables = world.snapshot.nf_tables.items().iter().chain(world.snapshot.xtables_legacy.items());
     let mut entries = Vec::new();
     for table in tables.filter(|table| !table.dormant) {
         let of_family = match family {
             // A chain of `inet` sees IP alone (`nft_do_chain_inet_ingress`).
-            Family::Netdev => {
-                table.family == Family::Netdev || table.family == Family::Inet && !packets.is_arp()
-            }
+            Family::Netdev => table.family == Family::Netdev || table.family == Family::Inet && !is_arp,
             Family::Ip | Family::Ip6 => table.family == family || table.family == Family::Inet,
             Family::Arp | Family::Bridge | Family::Inet => table.family == family,
         };
@@ -132,6 +136,12 @@ fn entries<'a>(walk: &Walk<'_, 'a>, packets: &Packets, family: Family, hook: Hoo
         }
     }
     entries
+}
+
+/// Whether a chain of the hook may stop packets at the device.
+pub(super) fn may_stop(world: World<'_>, device: &Device, family: Family, hook: Hook) -> bool {
+    let entries = entries(world, Some(device), false, family, hook);
+    entries.iter().any(|(_, chain, base)| base.policy == Policy::Drop || !chain.rules.is_empty())
 }
 
 /// Takes packets through one base chain, those of the second set perhaps; gives what may translate them.
@@ -187,7 +197,9 @@ fn translate<'a>(
     let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
     // Whatever a chain of type nat says: without a rule that needs connections none are tracked, and
     // what has no connection is not translated.
-    if chains.is_empty() || !tables.filter(|table| of_family(table, family)).any(needs_connections) {
+    if chains.is_empty()
+        || !tables.filter(|table| of_family(table, family)).any(|table| needs_connections(table, family))
+    {
         return Ok(());
     }
     for entry in chains {
@@ -273,12 +285,13 @@ fn of_family(table: &Table, family: Family) -> bool {
     table.family == family || table.family == Family::Inet
 }
 
-/// A rule of the table is about connections, so that the kernel tracks them (`nf_ct_netns_get`).
-fn needs_connections(table: &Table) -> bool {
+/// A rule of the table is about connections of the family, so that the kernel tracks them (`nf_ct_netns_get`).
+fn needs_connections(table: &Table, family: Family) -> bool {
     let asks = |expr: &Expr| match expr {
+        // Of an address of one family only its connections (`nft_nat_init`).
+        Expr::Nat { family: of, .. } => *of == family || *of == Family::Inet,
         Expr::Ct { .. }
         | Expr::CtSet { .. }
-        | Expr::Nat { .. }
         | Expr::Masquerade { .. }
         | Expr::Redirect { .. }
         | Expr::Connlimit { .. }

@@ -135,7 +135,6 @@ pub(super) fn route_everywhere(
     }
     walk.asked = walk.sets().any_of(&leaving)?;
     is_forwarding(walk, packets.is_ipv6(), name);
-    walk.leave_stopped()?;
     Ok((ways.into_iter().collect(), astray))
 }
 

@@ -208,13 +208,12 @@ impl Engine<'_> {
                 continue;
             }
             let asked = self.meant_for(journey.to, ipv6, &outward.packets, *leaving)?;
-            let left = self.host.sets.minus(asked, outward.walked.stopped)?;
-            if left == Bdd::NONE && !stopped || asked == Bdd::NONE {
+            if asked == Bdd::NONE {
                 continue;
             }
             let mut packets = outward.packets.clone();
             packets.output = Some(self.world.device(*device));
-            let mut walk = self.walk(if stopped { asked } else { left }, stopped);
+            let mut walk = self.walk(asked, stopped);
             walk.divert(outward.walked.diverted)?;
             let family = packets.family;
             hooks::pass(&mut walk, &mut packets, family, Hook::Postrouting)?;

@@ -41,10 +41,15 @@ impl Topology {
         self.networks.get(nic.network?)
     }
 
-    /// The device by which a network that the host routes leaves in this family: the one that it is bound to, else
-    /// that of the default route.
-    pub fn way_out<'t>(&'t self, network: &'t NetworkZone, ipv6: bool) -> Option<(IfIndex, &'t IfName)> {
-        let bound = network.uplink.as_ref().filter(|_| !ipv6).map(|(index, name)| (*index, name));
+    /// The device by which packets of this family leave that the host routes, of a network if it is one's: the device
+    /// that the network is bound to, else that of the default route.
+    pub fn way_out<'t>(
+        &'t self,
+        network: Option<&'t NetworkZone>,
+        ipv6: bool,
+    ) -> Option<(IfIndex, &'t IfName)> {
+        let bound = network.and_then(|network| network.uplink.as_ref()).filter(|_| !ipv6);
+        let bound = bound.map(|(index, name)| (*index, name));
         let default = || self.uplinks.iter().find(|uplink| uplink.ipv6 == ipv6);
         bound.or_else(|| default().map(|uplink| (uplink.device, &uplink.name)))
     }

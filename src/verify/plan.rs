@@ -319,7 +319,7 @@ impl<'a> Planner<'a> {
 
     /// The device by which a routed network leaves in this family.
     fn routed_uplink(self, network: &NetworkZone) -> Option<Device> {
-        let (index, name) = self.topology.way_out(network, self.claim.ipv6)?;
+        let (index, name) = self.topology.way_out(Some(network), self.claim.ipv6)?;
         Some(Device { index, name: name.clone() })
     }
 

@@ -51,13 +51,6 @@ pub(crate) fn compare(
     if matches!(claim.traffic, Traffic::Tcp(port) if !PORTS.contains(&port)) {
         return Comparison::NotTried("nobody listens on that port".to_owned());
     }
-    let several = |step: &Step| match &step.site {
-        Site::Route { text, .. } => text.matches(" dev ").count() > 1,
-        _ => false,
-    };
-    if fate.steps.iter().any(several) {
-        return Comparison::NotTried("it may take one of several equal ways, and one is watched".to_owned());
-    }
     // The host's own ARP and NDP are sent and heard beside its hooks and routes.
     let beside = |step: &Step| match &step.site {
         Site::Netfilter { family, .. } => *family != Family::Bridge,
@@ -86,8 +79,17 @@ pub(crate) fn compare(
         Outcome::Answered { answer, .. } => *answer != Answer::Reset,
         Outcome::Refused { .. } | Outcome::Silent | Outcome::NotTried { .. } => false,
     };
+    let several = |step: &Step| match &step.site {
+        Site::Route { text, .. } => text.matches(" dev ").count() > 1,
+        _ => false,
+    };
+    let lost = observation.outcome == Outcome::Silent && fate.steps.iter().any(several);
     match (fate.predicted, answered) {
         (Predicted::Unknown | Predicted::Partial, _) => return Comparison::Undecided,
+        _ if lost => {
+            let why = "it may have taken another of several equal ways than the one that is watched";
+            return Comparison::NotTried(why.to_owned());
+        }
         (Predicted::Allow, false) => return Comparison::Disagree(Kind::AllowedButNotAnswered),
         (Predicted::Deny, true) => return Comparison::Disagree(Kind::DeniedButAnswered),
         (Predicted::Allow, true) | (Predicted::Deny, false) => {}

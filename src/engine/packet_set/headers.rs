@@ -334,9 +334,6 @@ impl Headers {
 
     /// Takes over what a rule wrote if packets came to it: surely those, perhaps these.
     pub fn adopt(&mut self, sets: &mut Arena, came: (PacketSet, PacketSet), then: &Self) -> Decided<()> {
-        if Rc::ptr_eq(&self.written, &then.written) {
-            return Ok(());
-        }
         for (field, held) in then.written.iter() {
             if self.written.get(field) != Some(held) {
                 self.write(sets, *field, came, &held.bits(field.width()))?;
