@@ -4,7 +4,7 @@ use kvmnet_probes::facts::{BaseChain, Chain, Family, Generation, NatKind};
 
 use super::admit::family_word;
 use super::hooks::place;
-use super::packet_set::{Bdd, Decided, Event, Headers, Met, Nat, PacketSet, Passage, Place};
+use super::packet_set::{Bdd, Decided, Detail, Event, Headers, Met, Nat, PacketSet, Passage, Place};
 use super::rule_text::rule_text;
 use super::scope::Scope;
 use super::walk::Walk;
@@ -18,7 +18,8 @@ pub(super) fn run_base<'a>(
     (packets, perhaps): (PacketSet, PacketSet),
     headers: &mut Headers,
 ) -> Decided<Passage<'a>> {
-    let passage = walk.host.run(scope, (chain, base), (packets, perhaps), headers)?;
+    let detail = if walk.all_sites || walk.one { Detail::Rules } else { Detail::Chains };
+    let passage = walk.host.run(scope, (chain, base), (packets, perhaps), detail, headers)?;
     for (at, met) in passage.met.iter().enumerate() {
         let why = passage.met[..at].iter().rev().find_map(|earlier| match &earlier.what {
             Event::Doubt(why) | Event::Anything(why) if earlier.place == met.place => Some(why.as_str()),

@@ -100,7 +100,7 @@ pub(super) fn route_everywhere(
     let Some(input) = packets.input.clone().filter(|_| !packets.is_arp()) else {
         return Ok((Vec::new(), Bdd::NONE));
     };
-    let mut astray = Bdd::NONE;
+    let (mut astray, mut kept) = (Bdd::NONE, Vec::new());
     let name = input.name.as_str();
     let mut ways: BTreeMap<IfIndex, PacketSet> = BTreeMap::new();
     for (answer, some) in ask(walk, packets)? {
@@ -116,13 +116,20 @@ pub(super) fn route_everywhere(
                     *way = walk.sets().or(*way, some)?;
                 }
             }
-            answer => {
-                if matches!(answer, Answer::Unknown(_)) {
-                    astray = walk.sets().or(astray, some)?;
-                }
-                stopped(walk, some, answer);
+            Answer::Unknown(_) => {
+                astray = walk.sets().or(astray, some)?;
+                stopped(walk, some, &answer);
             }
+            // A host has a local route for each of its addresses: which one it was is not asked.
+            _ if !walk.all_sites => kept.push(some),
+            answer => stopped(walk, some, answer),
         }
+    }
+    if !kept.is_empty() {
+        let all = walk.sets().any_of(&kept)?;
+        let text = "not sent on".to_owned();
+        let site = Site::Route { table: None, text: text.clone() };
+        walk.step_of(all, "route", site, Decision::Drop, text);
     }
     are_martian(walk, packets, name, true)?;
     source_is_valid(walk, packets, name, None)?;

@@ -11,7 +11,8 @@ use kvmnet_probes::facts::*;
 use plain::packet::{Body, Tracked, Translation};
 
 use super::field::{ARP, IPV4, IPV6, address_value};
-use super::{Arena, Bdd, Decided, Field, Headers, HostSets, Packet, PacketSet};
+use super::{Arena, Bdd, Decided, Detail, Field, Headers, HostSets, Packet, PacketSet};
+use crate::engine::scope::Scope;
 use crate::engine::testing::{self, ETH0, ETH1, Host, VIRBR0, VNET0, VNET1, ip};
 use crate::engine::world::{Facts, World};
 
@@ -256,18 +257,29 @@ fn sets_and_packets_agree() {
     assert!(total[0] * 10 >= total[1] * 9, "{total:?}");
 }
 
-/// What passes, is stopped and may do either of packets that came by the device with the mark.
-fn of_device<'a>(
-    all: &mut HostSets<'a>,
-    table: &'a Table,
-    family: Family,
-    (device, mark): (IfIndex, u128),
-) -> [PacketSet; 3] {
+/// The headers of packets that came by the device with the mark.
+fn of_place((device, mark): (IfIndex, u128)) -> Headers {
     let mut headers = Headers::default();
     headers.set(Field::InputDevice, device.0.into());
     headers.set(Field::Mark, mark);
+    // Of later fragments it is in doubt what they match.
+    headers.set(Field::Fragment, 0);
+    headers
+}
+
+/// What passes, is stopped and may do either of packets that came by the device with the mark.
+fn of_device<'a>(
+    all: &mut HostSets<'a>,
+    (facts, table, family): (&'a Facts<'a>, &'a Table, Family),
+    place: (IfIndex, u128),
+    detail: Detail,
+) -> [PacketSet; 3] {
+    let mut headers = of_place(place);
     let input = of_family(&mut all.sets, family).unwrap();
-    let passage = all.through(table, &table.chains[0], family, input, &mut headers);
+    let chain = &table.chains[0];
+    let base = chain.base.as_ref().unwrap();
+    let scope = Scope { world: World::new(facts), table, family, hook: base.hook, next_hop: None };
+    let passage = all.run(scope, (chain, base), (input, Bdd::NONE), detail, &mut headers).unwrap();
     [passage.passes, passage.stopped, passage.either]
 }
 
@@ -282,12 +294,49 @@ fn what_is_kept_of_rules_follows_their_fields() {
         let table = rules::table(&mut random, family, round % 2 == 0);
         let mut all = HostSets::new(&facts, 1 << 22);
         for place in [(VIRBR0, 0), (ETH0, 1), (VIRBR0, 1), (ETH1, 2), (VNET0, 0x10), (VIRBR0, 0)] {
-            let known = of_device(&mut all, &table, family, place);
+            let at = (&facts, &table, family);
+            let known = of_device(&mut all, at, place, Detail::Rules);
             all.forget_rules();
-            let anew = of_device(&mut all, &table, family, place);
+            let anew = of_device(&mut all, at, place, Detail::Rules);
             assert_eq!(known, anew, "{place:?}\n{:#?}", rules::text(&table));
         }
     }
+}
+
+/// The table without the rules that keep a chain from having a summary.
+fn with_summaries(facts: &Facts<'_>, table: &Table) -> Table {
+    let hook = table.chains[0].base.as_ref().unwrap().hook;
+    let scope = Scope { world: World::new(facts), table, family: table.family, hook, next_hop: None };
+    let mut all = HostSets::new(facts, 1 << 22);
+    let headers = of_place((VIRBR0, 0));
+    let mut kept = table.clone();
+    for (chain, kept) in table.chains.iter().zip(&mut kept.chains) {
+        let mut plain = chain.rules.iter().map(|rule| all.can_summarise(scope, &headers, rule));
+        kept.rules.retain(|_| plain.next().unwrap());
+    }
+    kept
+}
+
+/// A chain's summary says what its rules do, and what it follows from.
+#[test]
+fn summaries_say_what_rules_do() {
+    let host = Host::healthy();
+    let facts = Facts::new(&host.snapshot);
+    let mut random = Random(0x7375_6d6d);
+    let mut made = 0;
+    for round in 0..200 {
+        let family = [Family::Ip, Family::Ip6, Family::Bridge][round % 3];
+        let table = with_summaries(&facts, &rules::table(&mut random, family, true));
+        let mut all = HostSets::new(&facts, 1 << 22);
+        for place in [(VIRBR0, 0), (ETH0, 1), (VIRBR0, 1), (ETH1, 2), (VNET0, 0x10), (VIRBR0, 0)] {
+            let at = (&facts, &table, family);
+            let summarised = of_device(&mut all, at, place, Detail::Chains);
+            let by_rules = of_device(&mut all, at, place, Detail::Rules);
+            assert_eq!(summarised, by_rules, "{place:?}\n{:#?}", rules::text(&table));
+        }
+        made += all.summaries();
+    }
+    assert!(made > 150, "{made}");
 }
 
 /// The address as its octets.

@@ -108,6 +108,19 @@ impl Arena {
         self.allowed = self.budget.min(self.nodes.len().saturating_add(more));
     }
 
+    /// Allows for no more than so many nodes more than there are now; gives what was allowed, for
+    /// [`Self::lift`]. What was made meanwhile stays.
+    pub(super) fn restrict(&mut self, more: usize) -> usize {
+        let allowed = self.allowed;
+        self.allowed = allowed.min(self.nodes.len().saturating_add(more));
+        allowed
+    }
+
+    /// Allows again what was allowed before [`Self::restrict`].
+    pub(super) fn lift(&mut self, allowed: usize) {
+        self.allowed = allowed;
+    }
+
     /// Nodes in use.
     pub fn len(&self) -> usize {
         self.nodes.len()

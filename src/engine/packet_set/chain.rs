@@ -18,6 +18,7 @@ use super::nat::Nat;
 use super::outcomes::Outcomes;
 use super::rule::{self, Branch, Outcome};
 use super::set::PacketSet;
+use super::summary::{self, Basis, Summaries, Summary};
 use super::verdict::End;
 use crate::engine::route::Remembered;
 use crate::engine::scope::Scope;
@@ -67,6 +68,16 @@ pub struct Met<'a> {
     pub what: Event,
 }
 
+/// How much is told of what packets meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Every rule that does anything with them.
+    Rules,
+    /// What becomes of them and what is in doubt; what a chain plainly does is told of the chain as a whole, and
+    /// followed once for all who come through it.
+    Chains,
+}
+
 /// What becomes of a set of packets in a base chain. Sets are of packets as they came.
 #[derive(Debug)]
 pub struct Passage<'a> {
@@ -105,6 +116,7 @@ pub struct HostSets<'a> {
     memory: Memory,
     guards: Guards,
     outcomes: Outcomes<'a>,
+    summaries: Summaries,
     pub(in crate::engine) routes: Remembered<'a>,
 }
 
@@ -118,6 +130,7 @@ impl<'a> HostSets<'a> {
             memory: Memory::default(),
             guards: Guards::default(),
             outcomes: Outcomes::default(),
+            summaries: Summaries::default(),
             routes: Remembered::default(),
         }
     }
@@ -126,6 +139,20 @@ impl<'a> HostSets<'a> {
     #[cfg(test)]
     pub(super) fn forget_rules(&mut self) {
         self.outcomes = Outcomes::default();
+        self.summaries = Summaries::default();
+    }
+
+    /// How many chains have a summary.
+    #[cfg(test)]
+    pub(super) fn summaries(&self) -> usize {
+        self.summaries.len()
+    }
+
+    /// Whether a chain of nothing but this rule has a summary.
+    #[cfg(test)]
+    pub(super) fn can_summarise(&mut self, scope: Scope<'a>, headers: &Headers, rule: &'a Rule) -> bool {
+        let outcome = rule::run(&mut self.sets, &mut self.memory, scope, headers, rule).unwrap();
+        Basis::default().add_outcome(&outcome).is_some()
     }
 
     /// Takes packets through a base chain of the table, at the hook of `scope`, whose family is never
@@ -136,22 +163,14 @@ impl<'a> HostSets<'a> {
         scope: Scope<'a>,
         (chain, base): (&'a Chain, &BaseChain),
         (packets, perhaps): (PacketSet, PacketSet),
+        detail: Detail,
         headers: &mut Headers,
     ) -> Decided<Passage<'a>> {
-        let before = headers.clone();
         let mut walk = Walk {
-            host: self,
-            scope,
-            headers: before,
             forked: perhaps,
-            doubtful: Bdd::NONE,
-            escaped: Bdd::NONE,
-            gone: Bdd::NONE,
             accepted: perhaps,
-            may_stop: Bdd::NONE,
-            met: Vec::new(),
-            callers: vec![&chain.name],
-            budget: BUDGET,
+            detail,
+            ..Walk::new(self, scope, headers.clone(), vec![&chain.name])
         };
         let passage = walk.base(chain, base, packets)?;
         *headers = walk.headers;
@@ -172,7 +191,7 @@ impl<'a> HostSets<'a> {
             return undecided(packets, "not a base chain".to_owned());
         };
         let scope = Scope { world: self.world, table, family, hook: base.hook, next_hop: None };
-        match self.run(scope, (chain, base), (packets, Bdd::NONE), headers) {
+        match self.run(scope, (chain, base), (packets, Bdd::NONE), Detail::Rules, headers) {
             Ok(passage) => passage,
             Err(undecided_sets) => {
                 headers.forget_all();
@@ -208,12 +227,35 @@ struct Walk<'h, 'a> {
     /// The chains that are being run, the base chain first.
     callers: Vec<&'a str>,
     budget: usize,
+    detail: Detail,
+    /// What a summary follows from, while one is made.
+    basis: Option<Basis>,
 }
 
-impl<'a> Walk<'_, 'a> {
+impl<'h, 'a> Walk<'h, 'a> {
+    /// A walk on which nothing has been met yet.
+    fn new(host: &'h mut HostSets<'a>, scope: Scope<'a>, headers: Headers, callers: Vec<&'a str>) -> Self {
+        Self {
+            host,
+            scope,
+            headers,
+            forked: Bdd::NONE,
+            doubtful: Bdd::NONE,
+            escaped: Bdd::NONE,
+            gone: Bdd::NONE,
+            accepted: Bdd::NONE,
+            may_stop: Bdd::NONE,
+            met: Vec::new(),
+            callers,
+            budget: BUDGET,
+            detail: Detail::Rules,
+            basis: None,
+        }
+    }
+
     fn base(&mut self, chain: &'a Chain, base: &BaseChain, packets: PacketSet) -> Decided<Passage<'a>> {
         let packets = self.of_family(packets)?;
-        let through = self.chain(chain, packets)?;
+        let through = self.enter(chain, packets)?;
         match base.policy {
             Policy::Accept => self.accept(through)?,
             Policy::Drop if through != Bdd::NONE => {
@@ -243,16 +285,76 @@ impl<'a> Walk<'_, 'a> {
         self.host.sets.and(packets, family.yes)
     }
 
+    /// Takes packets through the chain, by its summary where that says enough; gives those that may come out at
+    /// its end or by a return.
+    fn enter(&mut self, chain: &'a Chain, packets: PacketSet) -> Decided<PacketSet> {
+        // A summary does not tell apart what is in doubt already.
+        if self.detail == Detail::Rules || self.host.sets.and(packets, self.forked)? != Bdd::NONE {
+            return self.chain(chain, packets);
+        }
+        match self.summary(chain) {
+            Some(summary) if self.callers.len() + summary.basis.depth() <= DEPTH => {
+                self.apply(&summary, packets)
+            }
+            _ if self.basis.is_some() => {
+                self.basis = None;
+                Ok(Bdd::NONE)
+            }
+            _ => self.chain(chain, packets),
+        }
+    }
+
+    /// What becomes of the packets in a chain with this summary.
+    fn apply(&mut self, summary: &Summary, packets: PacketSet) -> Decided<PacketSet> {
+        if let Some(basis) = &mut self.basis {
+            basis.add_called(&summary.basis);
+        }
+        let accepted = self.host.sets.and(packets, summary.accepted)?;
+        self.accept(accepted)?;
+        let stopped = self.host.sets.and(packets, summary.stopped)?;
+        if stopped != Bdd::NONE {
+            let what = Event::Stop(None);
+            self.stop(Met { packets: stopped, surely: stopped, plainly: stopped, place: None, what })?;
+        }
+        self.host.sets.and(packets, summary.through)
+    }
+
+    /// The summary of the chain; `None`: it has none, as it does more than summaries tell, or takes too many nodes.
+    fn summary(&mut self, chain: &'a Chain) -> Option<Rc<Summary>> {
+        let scope = self.scope;
+        if let Some(kept) = self.host.summaries.recall(scope, chain, &self.headers) {
+            return kept.summary.clone();
+        }
+        let allowed = self.host.sets.restrict(summary::NODES);
+        let mut walk = Walk {
+            detail: Detail::Chains,
+            budget: self.budget,
+            basis: Some(Basis::default()),
+            ..Walk::new(&mut *self.host, scope, self.headers.clone(), self.callers.clone())
+        };
+        let through = walk.chain(chain, Bdd::ALL);
+        let (accepted, stopped, basis) = (walk.accepted, walk.gone, walk.basis);
+        self.budget = walk.budget;
+        self.host.sets.lift(allowed);
+        let summary = through.ok().zip(basis);
+        let summary = summary.map(|(through, basis)| Summary { accepted, stopped, through, basis });
+        self.host.summaries.keep(scope, chain, &self.headers, summary)
+    }
+
     /// Runs the chain; gives the packets that may come out at its end or by a return.
     fn chain(&mut self, chain: &'a Chain, packets: PacketSet) -> Decided<PacketSet> {
         let (mut here, mut back) = (packets, Bdd::NONE);
+        let summarised = self.basis.is_some();
         let guards = self.host.guards.of(self.scope, chain);
         let mut known = Known::of(&self.headers, self.scope.hook);
         for (rule, guards) in chain.rules.iter().zip(guards.iter()) {
             if here == Bdd::NONE {
                 break;
             }
-            if known.exclude(guards) {
+            if let Some(field) = known.excludes(guards) {
+                if let Some(basis) = &mut self.basis {
+                    basis.add_field(field);
+                }
                 continue;
             }
             let place = Place { chain, rule: Some(rule) };
@@ -262,6 +364,14 @@ impl<'a> Walk<'_, 'a> {
                 break;
             }
             let outcome = self.outcome(rule, known.is_one_packet())?;
+            if let Some(basis) = &mut self.basis
+                && basis.add_outcome(&outcome).is_none()
+            {
+                self.basis = None;
+            }
+            if summarised && self.basis.is_none() {
+                return Ok(Bdd::NONE);
+            }
             let surely = self.host.sets.minus(here, self.forked)?;
             if let Some(written) = &outcome.headers {
                 self.headers.adopt(&mut self.host.sets, (surely, here), written)?;
@@ -400,13 +510,14 @@ impl<'a> Walk<'_, 'a> {
         let doubtful = self.host.sets.or(self.doubtful, open)?;
         let before = std::mem::replace(&mut self.doubtful, doubtful);
         self.callers.push(name);
-        let through = self.chain(chain, packets);
+        let through = self.enter(chain, packets);
         self.callers.pop();
         self.doubtful = before;
         through
     }
 
     fn doubt(&mut self, packets: PacketSet, place: Place<'a>, what: Event) -> Decided<()> {
+        self.basis = None;
         if packets != Bdd::NONE {
             let (surely, plainly) = (Bdd::NONE, Bdd::NONE);
             self.met.push(Met { packets, surely, plainly, place: Some(place), what });

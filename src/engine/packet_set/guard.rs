@@ -71,12 +71,13 @@ impl Known {
         self.bits[at(Field::Source)].1 == Field::Source.mask()
     }
 
-    /// Whether the rule surely matches none of the packets.
-    pub(super) fn exclude(&self, guards: &OfRule) -> bool {
-        guards.iter().any(|guard| {
+    /// The field by which the rule surely matches none of the packets, if there is one.
+    pub(super) fn excludes(&self, guards: &OfRule) -> Option<Field> {
+        let misses = |guard: &&Guard| {
             let (value, known) = self.bits[guard.field];
             (value ^ guard.value) & guard.mask & known != 0
-        })
+        };
+        guards.iter().find(misses).map(|guard| FIELDS[guard.field])
     }
 }
 

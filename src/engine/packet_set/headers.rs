@@ -182,8 +182,12 @@ impl Headers {
 
     /// Whether every field is as it came.
     pub fn are_untouched(&self) -> bool {
-        self.note(ANYTHING);
-        self.written.is_empty()
+        let untouched = self.written.is_empty();
+        if untouched {
+            // Whoever knows that need not ask for any field.
+            self.note(ANYTHING);
+        }
+        untouched
     }
 
     /// Whether the field has this value.

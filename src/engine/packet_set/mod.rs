@@ -24,6 +24,7 @@ mod properties;
 mod registers;
 mod rule;
 mod set;
+mod summary;
 mod text;
 #[cfg(test)]
 mod traps;
@@ -33,7 +34,7 @@ mod witness;
 mod xt;
 
 pub use bdd::{Arena, Bdd, Decided, Undecided};
-pub use chain::{Event, HostSets, Met, Passage, Place};
+pub use chain::{Detail, Event, HostSets, Met, Passage, Place};
 pub use field::{Field, Packet};
 pub(in crate::engine) use headers::Held;
 pub use headers::{Headers, Tuple, Tuples};

@@ -11,7 +11,7 @@ use super::rule::Outcome;
 use crate::engine::scope::Scope;
 
 /// What the fields held that a rule has read; `None`: they were as they came.
-type Read = Vec<(Field, Option<Held>)>;
+pub(super) type Read = Vec<(Field, Option<Held>)>;
 
 /// The last outcome of each rule, by where the rule is in memory and where it is run.
 #[derive(Debug, Default)]
