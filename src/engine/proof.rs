@@ -103,8 +103,12 @@ impl Engine<'_> {
             self.forget();
         }
         self.host.sets.allow(QUESTION);
+        let before = self.host.sets.len();
         self.denial(claim).unwrap_or_else(|Undecided| {
-            self.forget();
+            // Where it was known before that this takes too many nodes none were made.
+            if self.host.sets.len() > before + QUESTION / 2 {
+                self.forget();
+            }
             Some(Denial::Open(vec![Undecided.to_string()]))
         })
     }

@@ -9,6 +9,7 @@
 //! left is cut off by `Arena::rollback`. An arena that would grow past its budget of nodes says
 //! [`Undecided`], which whoever asked has to pass on.
 
+use std::collections::HashMap;
 use std::ops::{Not, Range};
 
 /// A set of bit vectors, as an edge into the arena that made it.
@@ -219,6 +220,22 @@ impl Arena {
             Some((top, low, high)) if top == variable => (low, high),
             _ => (set, set),
         }
+    }
+
+    /// The same set as in another arena; `known` keeps what was copied from there before.
+    pub(super) fn copy(&mut self, other: &Self, set: Bdd, known: &mut HashMap<usize, Bdd>) -> Decided {
+        let Some((variable, low, high)) = other.branch(set.negated_if(set.is_negated())) else {
+            return Ok(set);
+        };
+        let copied = if let Some(copied) = known.get(&set.node()) {
+            *copied
+        } else {
+            let (low, high) = (self.copy(other, low, known)?, self.copy(other, high, known)?);
+            let copied = self.node(variable, low, high)?;
+            known.insert(set.node(), copied);
+            copied
+        };
+        Ok(copied.negated_if(set.is_negated()))
     }
 
     /// What is in both.

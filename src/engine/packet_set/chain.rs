@@ -18,7 +18,7 @@ use super::nat::Nat;
 use super::outcomes::Outcomes;
 use super::rule::{self, Branch, Outcome};
 use super::set::PacketSet;
-use super::summary::{self, Basis, Summaries, Summary};
+use super::summary::{Basis, Summaries, Summary};
 use super::verdict::End;
 use crate::engine::route::Remembered;
 use crate::engine::scope::Scope;
@@ -112,11 +112,11 @@ impl<'a> Passage<'a> {
 pub struct HostSets<'a> {
     /// Where the sets are.
     pub sets: Arena,
-    world: World<'a>,
-    memory: Memory,
-    guards: Guards,
+    pub(super) world: World<'a>,
+    pub(super) memory: Memory,
+    pub(super) guards: Guards,
     outcomes: Outcomes<'a>,
-    summaries: Summaries,
+    pub(super) summaries: Summaries,
     pub(in crate::engine) routes: Remembered<'a>,
 }
 
@@ -152,7 +152,7 @@ impl<'a> HostSets<'a> {
     #[cfg(test)]
     pub(super) fn can_summarise(&mut self, scope: Scope<'a>, headers: &Headers, rule: &'a Rule) -> bool {
         let outcome = rule::run(&mut self.sets, &mut self.memory, scope, headers, rule).unwrap();
-        Basis::default().add_outcome(&outcome).is_some()
+        Basis::default().add_outcome(&mut self.sets, &outcome, Bdd::ALL).unwrap()
     }
 
     /// Takes packets through a base chain of the table, at the hook of `scope`, whose family is never
@@ -207,10 +207,10 @@ fn undecided<'a>(packets: PacketSet, why: String) -> Passage<'a> {
     Passage { passes: Bdd::NONE, stopped: Bdd::NONE, either: packets, met: vec![met] }
 }
 
-struct Walk<'h, 'a> {
-    host: &'h mut HostSets<'a>,
-    scope: Scope<'a>,
-    headers: Headers,
+pub(super) struct Walk<'h, 'a> {
+    pub(super) host: &'h mut HostSets<'a>,
+    pub(super) scope: Scope<'a>,
+    pub(super) headers: Headers,
     /// Packets that a rule left in doubt, so that they can be in several places.
     forked: PacketSet,
     /// Packets that are in this chain only if a rule matched that leaves them in doubt.
@@ -218,18 +218,18 @@ struct Walk<'h, 'a> {
     /// Packets that may have left some chain already in which they are followed.
     escaped: PacketSet,
     /// Packets that surely were stopped. They go on as if they had not been.
-    gone: PacketSet,
+    pub(super) gone: PacketSet,
     /// Packets that may be accepted, or may have been.
-    accepted: PacketSet,
+    pub(super) accepted: PacketSet,
     /// Packets that may be stopped, or may have been.
     may_stop: PacketSet,
     met: Vec<Met<'a>>,
     /// The chains that are being run, the base chain first.
-    callers: Vec<&'a str>,
-    budget: usize,
+    pub(super) callers: Vec<&'a str>,
+    pub(super) budget: usize,
     detail: Detail,
     /// What a summary follows from, while one is made.
-    basis: Option<Basis>,
+    pub(super) basis: Option<Basis>,
 }
 
 impl<'h, 'a> Walk<'h, 'a> {
@@ -251,6 +251,17 @@ impl<'h, 'a> Walk<'h, 'a> {
             detail: Detail::Rules,
             basis: None,
         }
+    }
+
+    /// A walk whose end is a summary of the chain that it begins with.
+    pub(super) fn to_summarise(
+        host: &'h mut HostSets<'a>,
+        scope: Scope<'a>,
+        headers: Headers,
+        callers: Vec<&'a str>,
+    ) -> Self {
+        let basis = Some(Basis::default());
+        Self { detail: Detail::Chains, basis, ..Self::new(host, scope, headers, callers) }
     }
 
     fn base(&mut self, chain: &'a Chain, base: &BaseChain, packets: PacketSet) -> Decided<Passage<'a>> {
@@ -292,8 +303,11 @@ impl<'h, 'a> Walk<'h, 'a> {
         if self.detail == Detail::Rules || self.host.sets.and(packets, self.forked)? != Bdd::NONE {
             return self.chain(chain, packets);
         }
-        match self.summary(chain) {
-            Some(summary) if self.callers.len() + summary.basis.depth() <= DEPTH => {
+        match self.summary(chain)? {
+            Some(summary)
+                if self.callers.len() + summary.basis.depth() <= DEPTH
+                    && self.host.sets.is_subset(packets, summary.of)? =>
+            {
                 self.apply(&summary, packets)
             }
             _ if self.basis.is_some() => {
@@ -319,30 +333,8 @@ impl<'h, 'a> Walk<'h, 'a> {
         self.host.sets.and(packets, summary.through)
     }
 
-    /// The summary of the chain; `None`: it has none, as it does more than summaries tell, or takes too many nodes.
-    fn summary(&mut self, chain: &'a Chain) -> Option<Rc<Summary>> {
-        let scope = self.scope;
-        if let Some(kept) = self.host.summaries.recall(scope, chain, &self.headers) {
-            return kept.summary.clone();
-        }
-        let allowed = self.host.sets.restrict(summary::NODES);
-        let mut walk = Walk {
-            detail: Detail::Chains,
-            budget: self.budget,
-            basis: Some(Basis::default()),
-            ..Walk::new(&mut *self.host, scope, self.headers.clone(), self.callers.clone())
-        };
-        let through = walk.chain(chain, Bdd::ALL);
-        let (accepted, stopped, basis) = (walk.accepted, walk.gone, walk.basis);
-        self.budget = walk.budget;
-        self.host.sets.lift(allowed);
-        let summary = through.ok().zip(basis);
-        let summary = summary.map(|(through, basis)| Summary { accepted, stopped, through, basis });
-        self.host.summaries.keep(scope, chain, &self.headers, summary)
-    }
-
     /// Runs the chain; gives the packets that may come out at its end or by a return.
-    fn chain(&mut self, chain: &'a Chain, packets: PacketSet) -> Decided<PacketSet> {
+    pub(super) fn chain(&mut self, chain: &'a Chain, packets: PacketSet) -> Decided<PacketSet> {
         let (mut here, mut back) = (packets, Bdd::NONE);
         let summarised = self.basis.is_some();
         let guards = self.host.guards.of(self.scope, chain);
@@ -351,9 +343,9 @@ impl<'h, 'a> Walk<'h, 'a> {
             if here == Bdd::NONE {
                 break;
             }
-            if let Some(field) = known.excludes(guards) {
+            if let Some(guard) = known.excluded_by(guards) {
                 if let Some(basis) = &mut self.basis {
-                    basis.add_field(field);
+                    basis.add_guard(guard);
                 }
                 continue;
             }
@@ -365,7 +357,7 @@ impl<'h, 'a> Walk<'h, 'a> {
             }
             let outcome = self.outcome(rule, known.is_one_packet())?;
             if let Some(basis) = &mut self.basis
-                && basis.add_outcome(&outcome).is_none()
+                && !basis.add_outcome(&mut self.host.sets, &outcome, here)?
             {
                 self.basis = None;
             }
@@ -517,8 +509,8 @@ impl<'h, 'a> Walk<'h, 'a> {
     }
 
     fn doubt(&mut self, packets: PacketSet, place: Place<'a>, what: Event) -> Decided<()> {
-        self.basis = None;
         if packets != Bdd::NONE {
+            self.basis = None;
             let (surely, plainly) = (Bdd::NONE, Bdd::NONE);
             self.met.push(Met { packets, surely, plainly, place: Some(place), what });
             self.forked = self.host.sets.or(self.forked, packets)?;

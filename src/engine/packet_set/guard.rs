@@ -20,7 +20,7 @@ const FIELDS: [Field; 5] =
     [Field::InputDevice, Field::OutputDevice, Field::Protocol, Field::Source, Field::Destination];
 
 /// The rule matches only packets whose field has these bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Guard {
     /// Which of [`FIELDS`].
     field: usize,
@@ -71,13 +71,15 @@ impl Known {
         self.bits[at(Field::Source)].1 == Field::Source.mask()
     }
 
-    /// The field by which the rule surely matches none of the packets, if there is one.
-    pub(super) fn excludes(&self, guards: &OfRule) -> Option<Field> {
-        let misses = |guard: &&Guard| {
-            let (value, known) = self.bits[guard.field];
-            (value ^ guard.value) & guard.mask & known != 0
-        };
-        guards.iter().find(misses).map(|guard| FIELDS[guard.field])
+    /// Whether a rule with this guard surely matches none of the packets.
+    pub(super) fn is_excluded(&self, guard: &Guard) -> bool {
+        let (value, known) = self.bits[guard.field];
+        (value ^ guard.value) & guard.mask & known != 0
+    }
+
+    /// The guard by which the rule surely matches none of the packets, if there is one.
+    pub(super) fn excluded_by(&self, guards: &OfRule) -> Option<Guard> {
+        guards.iter().copied().find(|guard| self.is_excluded(guard))
     }
 }
 

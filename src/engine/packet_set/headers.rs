@@ -5,7 +5,7 @@
 //! the set of all with a constant in every field that is known of it.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -59,7 +59,7 @@ fn known(bits: &[Truth]) -> (u128, u128) {
 
 /// Which fields were asked for, a bit each; the last bit: anything else.
 #[derive(Debug, Clone, Default)]
-struct Reads(Cell<u64>);
+pub(super) struct Reads(Cell<u64>);
 
 const ANYTHING: u64 = 1 << 63;
 
@@ -142,6 +142,21 @@ impl Headers {
             .then(|| Field::ALL.into_iter().filter(move |field| read >> *field as u32 & 1 != 0))
     }
 
+    /// As if nothing was asked for yet; gives what was, for [`Self::add_reads`].
+    pub(super) fn put_aside_reads(&self) -> Reads {
+        Reads(Cell::new(self.read.0.take()))
+    }
+
+    /// What was asked for before.
+    pub(super) fn add_reads(&self, before: &Reads) {
+        self.note(before.0.get());
+    }
+
+    /// Asks whether the field holds this; `None`: it is as it came.
+    pub(super) fn asks_and_holds(&self, field: Field, held: Option<&Held>) -> bool {
+        self.held(field) == held
+    }
+
     /// Whether the field holds this; `None`: it is as it came.
     pub(super) fn holds(&self, field: Field, held: Option<&Held>) -> bool {
         self.written.get(&field) == held
@@ -182,12 +197,7 @@ impl Headers {
 
     /// Whether every field is as it came.
     pub fn are_untouched(&self) -> bool {
-        let untouched = self.written.is_empty();
-        if untouched {
-            // Whoever knows that need not ask for any field.
-            self.note(ANYTHING);
-        }
-        untouched
+        self.written.is_empty()
     }
 
     /// Whether the field has this value.
@@ -352,6 +362,26 @@ impl Headers {
             self.write(sets, field, (packets, packets), &[Truth::MAYBE; 32])?;
         }
         Ok(())
+    }
+
+    /// The same headers over sets of another arena. What conntrack knows of the flow is left behind.
+    pub(super) fn copy(&self, from: &Arena, to: &mut Arena) -> Decided<Self> {
+        let mut known = HashMap::new();
+        let mut copy = Self::default();
+        for (field, held) in self.written.iter() {
+            match held {
+                Held::Constant(value) => copy.set(*field, *value),
+                Held::Bits(bits) => {
+                    let mut truth = |bit: &Truth| {
+                        let yes = to.copy(from, bit.yes, &mut known)?;
+                        Ok(Truth { yes, no: to.copy(from, bit.no, &mut known)? })
+                    };
+                    let bits: Vec<Truth> = bits.iter().map(&mut truth).collect::<Decided<_>>()?;
+                    copy.set_bits(*field, &bits);
+                }
+            }
+        }
+        Ok(copy)
     }
 
     /// Nothing is known any more.

@@ -5,30 +5,29 @@
 
 use std::collections::HashMap;
 
-use kvmnet_probes::facts::{Family, Hook, IfIndex, PayloadBase};
+use kvmnet_probes::facts::{Family, Hook, PayloadBase};
 
 use super::bdd::{Bdd, Decided};
+use super::device::Devices;
 use super::field::{ARP, FRAGMENT_OFFSET, Field, IPV4, IPV6};
 use super::guard::is_told;
-use super::octets::{
-    Octets, device_kind, device_type, is_at_a_device, may_have_vrfs, name, number, protocol_family,
-};
+use super::octets::{is_at_a_device, may_have_vrfs, number, protocol_family};
+use super::outcomes::Read;
 use super::rule::{Loaded, Run, known};
 use super::truth::{self, Truth, host_order};
-use crate::engine::packets::Device;
 
 /// Protocols that begin with a source and a destination port: TCP, UDP, DCCP, SCTP, UDP-Lite.
 pub(super) const WITH_PORTS: [u128; 5] = [6, 17, 33, 132, 136];
 
 const UNKNOWN: [Truth; 8] = [Truth::MAYBE; 8];
 
-/// What was loaded before, of fields as they came.
+/// What was loaded before.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// No rule writes devices, so that this holds for the whole host.
-    devices: HashMap<(Field, String), Loaded>,
-    /// By the hook's family, base, offset and length.
-    payload: HashMap<(Family, u8, u32, u32), Loaded>,
+    /// Of devices.
+    pub(super) devices: Devices,
+    /// By the hook's family, base, offset and length; with what the fields held that it follows from.
+    payload: HashMap<(Family, u8, u32, u32), (Read, Loaded)>,
 }
 
 /// Where the octets of a header come from.
@@ -99,12 +98,23 @@ impl Run<'_, '_> {
 
     /// `payload`.
     pub(super) fn payload(&mut self, base: PayloadBase, offset: u32, length: u32) -> Decided<Loaded> {
-        // Of what rules have written nothing is remembered.
-        let untouched = self.headers.are_untouched();
         let known_by = (self.scope.family, number_of(base), offset, length);
-        if untouched && let Some(loaded) = self.memory.payload.get(&known_by) {
+        if let Some((read, loaded)) = self.memory.payload.get(&known_by)
+            && read.iter().all(|(field, held)| self.headers.asks_and_holds(*field, held.as_ref()))
+        {
             return Ok(loaded.clone());
         }
+        let before = self.headers.put_aside_reads();
+        let loaded = self.load_payload(base, offset, length)?;
+        if let Some(fields) = self.headers.fields_read() {
+            let read = fields.map(|field| (field, self.headers.written(field))).collect();
+            self.memory.payload.insert(known_by, (read, loaded.clone()));
+        }
+        self.headers.add_reads(&before);
+        Ok(loaded)
+    }
+
+    fn load_payload(&mut self, base: PayloadBase, offset: u32, length: u32) -> Decided<Loaded> {
         let from = offset as usize;
         let span = from..from.saturating_add((length as usize).min(64));
         let there = match base {
@@ -130,11 +140,7 @@ impl Run<'_, '_> {
                 PayloadBase::Inner | PayloadBase::Tunnel => UNKNOWN.to_vec(),
             });
         }
-        let loaded = Loaded { bits, there };
-        if untouched {
-            self.memory.payload.insert(known_by, loaded.clone());
-        }
-        Ok(loaded)
+        Ok(Loaded { bits, there })
     }
 
     fn octet(&mut self, part: Part) -> Decided<Vec<Truth>> {
@@ -285,6 +291,16 @@ impl Run<'_, '_> {
         Ok(present.into())
     }
 
+    /// Of which device `meta KEY` is the name, if it is one that differs from packet to packet.
+    pub(super) fn is_name(&self, key: &str) -> Option<Field> {
+        let field = match key {
+            "iifname" => Field::InputDevice,
+            "oifname" => Field::OutputDevice,
+            _ => return None,
+        };
+        (is_told(self.scope.hook, field) && self.headers.constant(field).is_none()).then_some(field)
+    }
+
     /// `meta KEY`.
     pub(super) fn meta(&mut self, key: &str) -> Decided<Loaded> {
         let hook = self.scope.hook;
@@ -352,61 +368,6 @@ impl Run<'_, '_> {
             "skuid" | "skgid" | "cgroup" => Loaded { bits: vec![Truth::MAYBE; 128], there: Truth::MAYBE },
             _ => vec![Truth::MAYBE; 128].into(),
         };
-        Ok(loaded)
-    }
-
-    /// What the key without its first letter says of the device.
-    fn of_device(&mut self, field: Field, key: &str) -> Decided<Loaded> {
-        let world = self.scope.world;
-        let octets = |device: &Device| match key {
-            "ifname" => Some(name(Some(&device.name))),
-            "iftype" => Some(device_type(world, device)),
-            "ifgroup" => Some(number(world.link(device.index).map(|link| link.group))),
-            "ifkind" => Some(device_kind(world, device)),
-            _ => world.bridge_of(device.index).map(|bridge| name(Some(&world.name(bridge)))),
-        };
-        // Without a device there is the empty name, and nothing else.
-        let none = (key == "ifname").then(|| vec![Some(0); 16]);
-        if let Some(number) = self.headers.constant(field) {
-            let octets = match u32::try_from(number) {
-                Ok(0) | Err(_) => none,
-                Ok(number) => octets(&world.device(IfIndex(number))),
-            };
-            let there = octets.is_some().into();
-            return Ok(Loaded { bits: truth::bits(&octets.unwrap_or_else(|| vec![None; 16])), there });
-        }
-        let known_by = (field, key.to_owned());
-        if let Some(loaded) = self.memory.devices.get(&known_by) {
-            return Ok(loaded.clone());
-        }
-        let mut devices = Vec::new();
-        for link in world.snapshot.links.items() {
-            let set = self.sets.equal(field, link.index.0.into())?;
-            devices.push((set, octets(&world.device(link.index))));
-        }
-        devices.push((self.sets.equal(field, 0)?, none));
-        let length = devices.iter().filter_map(|(_, octets)| Some(octets.as_ref()?.len())).max().unwrap_or(0);
-        let mut bits = Vec::with_capacity(length * 8);
-        for at in 0..length * 8 {
-            let bit = |octets: &Octets| Some(octets.get(at / 8).copied()?? >> (7 - at % 8) & 1 != 0);
-            let mut with = |wanted: bool| {
-                let all = devices.iter().filter(|(_, octets)| octets.as_ref().and_then(bit) == Some(wanted));
-                self.sets.any_of(&all.map(|(set, _)| *set).collect::<Vec<_>>())
-            };
-            bits.push(Truth { yes: with(true)?, no: with(false)? });
-        }
-        let mut with = |there: bool| {
-            let all = devices.iter().filter(|(_, octets)| octets.is_some() == there);
-            self.sets.any_of(&all.map(|(set, _)| *set).collect::<Vec<_>>())
-        };
-        let (listed, without) = (with(true)?, with(false)?);
-        // A device that is not listed has a name and a type, and may be in a bridge.
-        let there = match key {
-            "brname" => Truth { yes: listed, no: without },
-            _ => Truth::of(!without),
-        };
-        let loaded = Loaded { bits, there };
-        self.memory.devices.insert(known_by, loaded.clone());
         Ok(loaded)
     }
 

@@ -9,6 +9,7 @@ mod agreement;
 pub mod bdd;
 pub mod chain;
 mod cover;
+mod device;
 mod fib;
 pub mod field;
 pub mod first_match;

@@ -7,6 +7,7 @@
 use kvmnet_probes::facts::{Compare, Data, Expr, Family, PayloadBase, Register, Rule};
 
 use super::bdd::{Arena, Bdd, Decided};
+use super::device::Name;
 use super::field::Field;
 use super::headers::Headers;
 use super::loads::Memory;
@@ -49,6 +50,8 @@ pub(super) struct Run<'e, 'a> {
     pub(super) scope: Scope<'a>,
     pub(super) headers: Headers,
     pub(super) registers: Registers,
+    /// A name that was not loaded yet.
+    pub(super) name: Option<Name>,
     /// Packets for which all tests so far surely held.
     surely: PacketSet,
     /// Packets for which they may have held.
@@ -87,6 +90,7 @@ pub(super) fn run<'a>(
         scope,
         headers: headers.clone(),
         registers: Registers::new(),
+        name: None,
         surely: Bdd::ALL,
         perhaps: Bdd::ALL,
         branches: Vec::new(),
@@ -115,6 +119,9 @@ impl<'a> Run<'_, 'a> {
     }
 
     fn step(&mut self, expr: &'a Expr) -> Decided<()> {
+        if let Some(holds) = self.compares_name(expr)? {
+            return self.test(holds, self.said());
+        }
         match expr {
             Expr::Immediate { destination, data: Data::Value(bytes) } => {
                 self.registers.write(*destination, &known(&bytes.0));
@@ -137,6 +144,11 @@ impl<'a> Run<'_, 'a> {
                 return self.load(*destination, &loaded, || "a header that may be missing".to_owned());
             }
             Expr::Meta { destination, key } => {
+                self.name = self.is_name(key).map(|field| Name::new(*destination, field));
+                if self.name.is_some() {
+                    self.registers.forget(*destination);
+                    return Ok(());
+                }
                 let loaded = self.meta(key)?;
                 return self.load(*destination, &loaded, || format!("meta {key}"));
             }

@@ -104,9 +104,13 @@ impl<'a> Run<'_, 'a> {
                 let bridged = self.sets.either(from, to)?;
                 // Of a bridged packet without the port that is asked for `in` holds and `out` fails,
                 // negated or not; of others what is negated holds (`physdev_mt`).
-                let came = self.given(input.as_ref(), |run, name| run.named(Field::InputPort, name))?;
+                let came = self.given(input.as_ref(), |run, wanted| {
+                    run.named(Field::InputPort, |name| is_named(wanted, name), false)
+                })?;
                 let without = self.sets.both(bridged, from.negate(true))?;
-                let leaves = self.given(output.as_ref(), |run, name| run.named(Field::OutputPort, name))?;
+                let leaves = self.given(output.as_ref(), |run, wanted| {
+                    run.named(Field::OutputPort, |name| is_named(wanted, name), false)
+                })?;
                 let neither = self.sets.either(to, bridged.negate(true))?;
                 let parts = [
                     self.sets.either(came, without)?,
@@ -242,17 +246,6 @@ impl<'a> Run<'_, 'a> {
         let [types, codes] = [(Field::IcmpType, types), (Field::IcmpCode, codes)]
             .map(|(field, range)| self.headers.range(self.sets, field, &(range.0.into()..=range.1.into())));
         self.sets.both(types?, codes?)
-    }
-
-    /// Whether the device has the name; one that ends in `+` is a prefix.
-    fn named(&mut self, field: Field, wanted: &IfName) -> Decided<Truth> {
-        let links = self.scope.world.snapshot.links.items();
-        let (named, others): (Vec<_>, Vec<_>) = links.iter().partition(|link| is_named(wanted, &link.name));
-        let numbers = |links: Vec<&kvmnet_probes::facts::Link>| -> Vec<u128> {
-            links.into_iter().map(|link| link.index.0.into()).collect()
-        };
-        let without = [numbers(others), vec![0]].concat();
-        Ok(Truth { yes: self.one_of(field, &numbers(named))?.yes, no: self.one_of(field, &without)?.yes })
     }
 
     /// `net/netfilter/xt_conntrack.c`.

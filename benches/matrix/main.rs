@@ -1,10 +1,12 @@
 //! The whole matrix of a host by proof, as `kvmnet doctor --static` makes it: the recorded host, hosts grown from
-//! it, with many networks like its NAT network and ten guests on each, and a usual one, with the rules of Docker
-//! and firewalld beside libvirt's. These are loaded in a network namespace of its own, which needs root.
+//! it, with many networks like its NAT network and ten guests on each, a usual one, with the rules of Docker
+//! and firewalld beside libvirt's, and a large one with a mix of networks and 10,000 rules. Rules are loaded in a
+//! network namespace of its own, which needs root.
 
 #![expect(clippy::disallowed_methods, clippy::print_stderr, reason = "it runs nft, and says if it cannot")]
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use divan::Bencher;
 use kvmnet::engine::{Facts, representatives};
@@ -15,37 +17,53 @@ use kvmnet_probes::sources::{self, Context};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
+mod large;
+
 fn main() {
     divan::main();
 }
 
 /// What Docker and firewalld load.
-const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/docker_firewalld.nft");
+const RULES: &str = include_str!("../docker_firewalld.nft");
+
+/// The rules as the kernel tells them once they are loaded; `None` without root.
+fn loaded(rules: &str) -> Option<Vec<Value>> {
+    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+        eprintln!("skipped: a network namespace of its own needs root: {error}");
+        return None;
+    }
+    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft runs");
+    nft.stdin.take().expect("it is a pipe").write_all(rules.as_bytes()).expect("nft reads");
+    assert!(nft.wait().expect("nft ends").success(), "nft refused the rules");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let tables = runtime.block_on(sources::nf_tables(&Context::default()));
+    Some(tables.items().iter().map(|table| json!(table)).collect())
+}
 
 #[divan::bench(max_time = 5)]
 fn with_docker_and_firewalld(bencher: Bencher<'_, '_>) {
-    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        eprintln!("skipped: a network namespace of its own needs root: {error}");
-        return;
-    }
-    let loaded = Command::new("nft").args(["-f", RULES]).status().expect("nft runs");
-    assert!(loaded.success(), "nft refused the rules");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let tables = runtime.block_on(sources::nf_tables(&Context::default()));
+    let Some(tables) = loaded(RULES) else { return };
     let mut host: Value = serde_json::from_str(HOST).expect("the recorded host is JSON");
-    list(&mut host, "/nf_tables/value").extend(tables.items().iter().map(|table| json!(table)));
+    list(&mut host, "/nf_tables/value").extend(tables);
     // Four guests more on the NAT network.
     add_guests(&mut host, 4, "default", BRIDGE, 100, "52:54:00:ff:00");
     let snapshot: Snapshot = serde_json::from_value(host).expect("a snapshot");
     bench(bencher, &snapshot);
 }
 
-const HOST: &str = include_str!("../tests/hosts/demo.json");
+const HOST: &str = include_str!("../../tests/hosts/demo.json");
 /// Guests on each network.
 const GUESTS: usize = 10;
 /// The recorded NAT network: its bridge's number and its subnet.
 const BRIDGE: u32 = 2;
 const SUBNET: &str = "192.168.122";
+
+#[divan::bench(max_time = 10)]
+fn large_mix(bencher: Bencher<'_, '_>) {
+    if let Some(snapshot) = large::host() {
+        bench(bencher, &snapshot);
+    }
+}
 
 #[divan::bench(args = [0, 10, 100], max_time = 10)]
 fn matrix(bencher: Bencher<'_, '_>, networks: usize) {
