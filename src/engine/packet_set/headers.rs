@@ -266,7 +266,8 @@ impl Headers {
             new.push(if old == *bit {
                 old
             } else {
-                let doubtful = sets.within(perhaps, Truth::MAYBE, old)?;
+                let doubtful =
+                    if surely == perhaps { old } else { sets.within(perhaps, Truth::MAYBE, old)? };
                 sets.within(surely, *bit, doubtful)?
             });
         }

@@ -86,8 +86,12 @@ impl Arena {
             Bdd::NONE => return Ok(otherwise),
             _ => {}
         }
-        let yes = self.ite(set, then.yes, otherwise.yes)?;
         let known = then.is_known() && otherwise.is_known();
+        let yes = match then {
+            Truth::YES => self.or(set, otherwise.yes)?,
+            Truth::NO => self.minus(otherwise.yes, set)?,
+            _ => self.ite(set, then.yes, otherwise.yes)?,
+        };
         let no = if known { !yes } else { self.ite(set, then.no, otherwise.no)? };
         Ok(Truth { yes, no })
     }
