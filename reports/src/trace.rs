@@ -4,8 +4,8 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::Predicted;
 use crate::text::{Form, Paint, printable, printable_prose, width_of, wrap};
+use crate::{Observed, Predicted};
 
 /// The version of the JSON form.
 pub const SCHEMA: &str = "kvmnet.trace/1";
@@ -30,6 +30,44 @@ pub struct Trace {
     pub predicted: Predicted,
     /// The steps, in order. Those after a drop are what would happen if the packet had passed.
     pub steps: Vec<TraceStep>,
+    /// What the wire showed, if the packet was to be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wire: Option<TraceWire>,
+}
+
+/// What became of the packet on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceWire {
+    /// Whether it came through.
+    pub observed: Observed,
+    /// The wire shows the opposite of what the facts say.
+    pub contradicts: bool,
+    /// Where it entered: `at vnet3, as the VM`; none if it was not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<String>,
+    /// Where it and its answer were seen, in order of time.
+    pub sightings: Vec<TraceSighting>,
+    /// How it ended, in words.
+    pub end: String,
+    /// What is to be said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// The packet or its answer was seen at a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceSighting {
+    /// The device.
+    pub device: String,
+    /// It left by the device rather than came in.
+    pub outgoing: bool,
+    /// It is the answer.
+    pub answer: bool,
+    /// The source address that it had there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Microseconds after the packet was sent.
+    pub after_us: u64,
 }
 
 /// One place that the packet passes, and what was decided there.
@@ -141,7 +179,60 @@ pub fn write(trace: &Trace, form: Form, mut out: impl io::Write) -> io::Result<(
         Predicted::Partial => (Paint::Yellow, "passes on some of several equal ways".to_owned()),
         Predicted::Unknown => (Paint::Yellow, "undecided: see the steps marked with ?".to_owned()),
     };
-    writeln!(out, "\n{}", paint.apply(&verdict, form.colour))
+    writeln!(out, "\n{}", paint.apply(&verdict, form.colour))?;
+    trace.wire.as_ref().map_or(Ok(()), |wire| on_the_wire(wire, trace.predicted, place, form, &mut out))
+}
+
+/// Where the packet was seen, one device a line.
+fn on_the_wire(
+    wire: &TraceWire,
+    predicted: Predicted,
+    place: usize,
+    form: Form,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
+    let sent = wire.sent.as_deref().map_or_else(String::new, |sent| format!(", sent {}", printable(sent)));
+    writeln!(out, "\non the wire{sent}")?;
+    for sighting in &wire.sightings {
+        let device = printable(&sighting.device);
+        let pad = " ".repeat(place.saturating_sub(width_of(&device)));
+        let what = match (sighting.answer, sighting.outgoing) {
+            (false, true) => "left",
+            (false, false) => "came in",
+            (true, true) => "answer left",
+            (true, false) => "answer came in",
+        };
+        let source =
+            sighting.source.as_deref().map_or_else(String::new, |ip| format!(" from {}", printable(ip)));
+        let time = milliseconds(sighting.after_us);
+        writeln!(out, "  {device}{pad}  {what}{source} after {time}")?;
+    }
+    let paint = match (wire.contradicts, wire.observed) {
+        (true, _) | (_, Observed::NotTried) => Paint::Yellow,
+        (false, Observed::Reply) => Paint::Green,
+        (false, Observed::NoReply) => Paint::Red,
+    };
+    let held = match (wire.contradicts, wire.observed, predicted) {
+        (true, ..) => "; the facts say otherwise: something that they do not show decides",
+        (false, Observed::Reply, Predicted::Allow) | (false, Observed::NoReply, Predicted::Deny) => {
+            ", as the facts say"
+        }
+        _ => "",
+    };
+    for line in wrap(&format!("{}{held}", printable_prose(&wire.end)), form.width) {
+        writeln!(out, "{}", paint.apply(&line, form.colour))?;
+    }
+    if let Some(note) = &wire.note {
+        for line in wrap(&printable_prose(note), form.width) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// `1.5 ms`.
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{} ms", microseconds / 1000, microseconds % 1000 / 100)
 }
 
 fn line(step: &TraceStep, shown: &str, place: usize, form: Form, out: &mut impl io::Write) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! `kvmnet trace`: the path of one packet and of its reply, rule by rule, from the facts alone.
+//! `kvmnet trace`: the path of one packet and of its reply, rule by rule, from the facts and on the wire.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::wire::{self, Outcome, Sender};
 use kvmnet_reports::survey::{self, Stop, Survey, Way};
-use kvmnet_reports::trace::{self, Trace, TraceDecision, TraceSite, TraceStep};
-use kvmnet_reports::{Expected, Predicted, json};
+use kvmnet_reports::trace::{self, Trace, TraceDecision, TraceSighting, TraceSite, TraceStep, TraceWire};
+use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted, json};
 
 use super::failure::Failure;
 use super::output::{Color, Destination, Format};
-use super::{endpoint, exit, facts};
+use super::{endpoint, exit, facts, progress};
 use crate::engine::owner::{Owner, owner};
 use crate::engine::{Decision, Engine, Facts, Fate, Site, Step};
 use crate::model::{Claim, Topology, Traffic};
+use crate::verify;
 use endpoint::Endpoint;
+
+/// How long libvirt and DHCP servers are waited for.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,14 +31,18 @@ Examples:
   kvmnet trace --from vm:web1/2 --to vm:db1     from its second NIC
   kvmnet trace --from host --to vm:web1
   kvmnet trace --from outside:203.0.113.9 --to vm:web1 --proto tcp --dport 22
+  kvmnet trace --from vm:web1 --to internet --live      send it, too, and watch where it comes out
   kvmnet trace --from vm:web1 --to internet --all     what of all packets passes, what is dropped where
   kvmnet trace --from vm:web1 --to internet --snapshot host.json --format json";
 
 const CODES: &str = "\
 The exit code is 0 if the packet arrives and its reply comes back, 1 if either is stopped, 3 if that
-cannot be said. With --all it is 0 if some packet surely arrives, 1 if none does, 3 if that cannot be said.";
+cannot be said; with --live what is seen counts, and 3 if nobody answers beyond the host. With --all it is 0 if some packet surely arrives, 1 if none does, 3 if that cannot be said.";
 
-/// Follow one packet and its reply through the host, rule by rule, without sending it
+/// Follow one packet and its reply through the host, rule by rule
+///
+/// Nothing is sent, unless --live asks for it: then the packet is sent as its sender would send it, up to
+/// three times, and watched where it comes out.
 ///
 /// Past a place that drops the packet the path goes on as if it had passed, so that every place that
 /// stops it is shown at once.
@@ -57,6 +66,9 @@ pub(crate) struct Arguments {
     /// All packets in place of one: what arrives, and which are stopped where
     #[arg(long, conflicts_with_all = ["proto", "dport"])]
     all: bool,
+    /// Send the packet, too, and show where it and its answer are seen
+    #[arg(long, conflicts_with_all = ["snapshot", "all"])]
+    live: bool,
     /// In which form to write
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -83,8 +95,9 @@ enum Proto {
 
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let traffic = traffic(arguments.proto, arguments.dport)?;
-    let origin = arguments.facts.origin(Duration::from_secs(5));
-    let snapshot = super::runtime()?.block_on(origin.observe())?;
+    let origin = arguments.facts.origin(DEADLINE);
+    let runtime = super::runtime()?;
+    let snapshot = runtime.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);
     let ends = endpoint::resolve(&snapshot, &topology, &arguments.from, &arguments.to)?;
     let claim = Claim {
@@ -101,19 +114,80 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     let facts = Facts::new(&snapshot);
     let mut engine = Engine::new(&facts, &topology);
     let ends = [in_words(&arguments.from, claim.source), in_words(&arguments.to, claim.destination)];
-    let (text, predicted) = if arguments.all {
+    let (text, code) = if arguments.all {
         let survey = survey(&mut engine, &claim, ends)?;
-        (written(&survey, arguments.format, |text| survey::write(&survey, form, text)), survey.predicted())
+        let text = written(&survey, arguments.format, |text| survey::write(&survey, form, text));
+        (text, code_of(survey.predicted()))
     } else {
-        let trace = trace(&engine.fate(&claim), &snapshot, &claim, ends);
-        (written(&trace, arguments.format, |text| trace::write(&trace, form, text)), trace.predicted)
+        let fate = engine.fate(&claim);
+        let mut trace = trace(&fate, &snapshot, &claim, ends);
+        let mut code = code_of(fate.predicted);
+        if arguments.live {
+            let (wire, verdict) = runtime.block_on(on_the_wire(&snapshot, &topology, &claim, &fate));
+            trace.wire = Some(wire);
+            code = match verdict {
+                CellVerdict::Ok => exit::VERIFIED,
+                CellVerdict::Gap => exit::GAPS,
+                CellVerdict::Unknown => exit::INCOMPLETE,
+            };
+        }
+        (written(&trace, arguments.format, |text| trace::write(&trace, form, text)), code)
     };
     destination.deliver(&text, false)?;
-    Ok(ExitCode::from(match predicted {
+    Ok(ExitCode::from(code))
+}
+
+fn code_of(predicted: Predicted) -> u8 {
+    match predicted {
         Predicted::Allow => exit::VERIFIED,
         Predicted::Deny => exit::GAPS,
         Predicted::Partial | Predicted::Unknown => exit::INCOMPLETE,
-    }))
+    }
+}
+
+/// Sends the packet and holds what is seen against its fate.
+async fn on_the_wire(
+    snapshot: &Snapshot,
+    topology: &Topology,
+    claim: &Claim,
+    fate: &Fate,
+) -> (TraceWire, CellVerdict) {
+    let plan = verify::plan(snapshot, topology, std::slice::from_ref(claim));
+    let observations = progress::during("trying it on the wire", wire::run(&plan.attempts, DEADLINE)).await;
+    let single = verify::single(snapshot, topology, claim, fate, &plan, &observations)
+        .expect("the plan is about one claim");
+    let sent = plan.attempts.first().filter(|_| single.observed != Observed::NotTried);
+    let sent = sent.map(|attempt| match &attempt.sender {
+        Sender::AsVm { tap, .. } => format!("at {}, as the VM", tap.name),
+        Sender::AsHost { device, .. } => format!("by the host, towards {}", device.name),
+        Sender::AsOutside { uplink, .. } => format!("at {}, as if from outside", uplink.name),
+    });
+    let observation = observations.first();
+    let sightings = observation.map_or(&[][..], |observation| &observation.sightings);
+    let wire = TraceWire {
+        observed: single.observed,
+        contradicts: single.contradicts,
+        sent,
+        sightings: sightings
+            .iter()
+            .map(|sighting| TraceSighting {
+                device: sighting.device.name.to_string(),
+                outgoing: sighting.outgoing,
+                answer: sighting.answer,
+                source: sighting.source.map(|source| source.to_string()),
+                after_us: sighting.after_us,
+            })
+            .collect(),
+        end: match observation.map(|observation| &observation.outcome) {
+            Some(Outcome::Answered { .. }) => "answered".to_owned(),
+            Some(Outcome::Refused { by, error }) => format!("refused by {by}: {error}"),
+            Some(Outcome::Silent) if single.observed == Observed::Reply => "delivered".to_owned(),
+            Some(Outcome::Silent) => "no answer".to_owned(),
+            Some(Outcome::NotTried { .. }) | None => "not tried".to_owned(),
+        },
+        note: single.note,
+    };
+    (wire, single.verdict)
 }
 
 /// As JSON, or as the given writer writes it.
@@ -140,6 +214,7 @@ fn trace(fate: &Fate, snapshot: &Snapshot, claim: &Claim, [from, to]: [String; 2
         traffic: claim.traffic_in_words(),
         predicted: fate.predicted,
         steps: fate.steps.iter().map(|step| in_report(snapshot, step)).collect(),
+        wire: None,
     }
 }
 

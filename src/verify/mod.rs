@@ -10,12 +10,14 @@ mod findings;
 mod judge;
 mod plan;
 mod report;
+mod single;
 mod symptom;
 
 pub use crate::model::Scope;
 pub use discover::{discover, learn};
 pub use plan::{Plan, Trial, plan};
 pub use report::{is_doubtful, report};
+pub use single::{Single, single};
 
 use kvmnet_reports::Predicted;
 

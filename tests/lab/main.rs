@@ -16,6 +16,7 @@ mod degraded;
 mod facts;
 mod faults;
 mod host;
+mod live;
 mod modes;
 mod ports;
 mod scenario;

@@ -266,8 +266,7 @@ impl Headers {
             new.push(if old == *bit {
                 old
             } else {
-                let doubtful =
-                    if surely == perhaps { old } else { sets.within(perhaps, Truth::MAYBE, old)? };
+                let doubtful = if surely == perhaps { old } else { sets.within(perhaps, Truth::MAYBE, old)? };
                 sets.within(surely, *bit, doubtful)?
             });
         }

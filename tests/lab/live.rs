@@ -1,0 +1,87 @@
+//! One packet on the wire beside what the facts say of it: `kvmnet trace --live`.
+
+use serde_json::Value;
+
+use crate::host::{Backend, Host, INTERNET};
+use crate::scenario::{assert_healthy, on_shared_host};
+
+/// The exit code and the trace.
+#[track_caller]
+fn trace(host: &Host, arguments: &str) -> (Option<i32>, Value) {
+    let words: Vec<&str> = "trace --live --format json".split(' ').chain(arguments.split(' ')).collect();
+    let ran = host.kvmnet(&words);
+    let trace = serde_json::from_str(&ran.stdout)
+        .unwrap_or_else(|error| panic!("{arguments}: no trace ({error}): {}{}", ran.stdout, ran.stderr));
+    (ran.code, trace)
+}
+
+/// `eth0 out 203.0.113.2` for each place where the packet itself was seen.
+fn seen(trace: &Value) -> Vec<String> {
+    let sightings = trace["wire"]["sightings"].as_array().expect("sightings");
+    let way = |sighting: &Value| if sighting["outgoing"] == true { "out" } else { "in" };
+    let words = |value: &Value| value.as_str().expect("a word").to_owned();
+    sightings
+        .iter()
+        .filter(|sighting| sighting["answer"] == false)
+        .map(|at| format!("{} {} {}", words(&at["device"]), way(at), words(&at["source"])))
+        .collect()
+}
+
+#[test]
+fn a_packet_is_seen_where_the_facts_say() {
+    on_shared_host(Backend::Nftables, |host| {
+        let (code, passes) = trace(host, &format!("--from vm:web1 --to {INTERNET}"));
+        assert_eq!((code, &passes["predicted"]), (Some(0), &"allow".into()), "{passes:#}");
+        assert_eq!(passes["wire"]["observed"], "reply", "{passes:#}");
+        let way = seen(&passes);
+        assert!(way.iter().any(|at| at.starts_with("virbr0 in 192.168.122.")), "{way:?}");
+        assert!(
+            way.contains(&"eth0 out 203.0.113.2".to_owned()),
+            "the uplink's address is its source: {way:?}"
+        );
+
+        let (code, refused) = trace(host, &format!("--from vm:db1 --to {INTERNET} --proto tcp --dport 443"));
+        assert_eq!((code, &refused["predicted"]), (Some(1), &"deny".into()), "{refused:#}");
+        let end = refused["wire"]["end"].as_str().expect("an end");
+        assert!(end.starts_with("refused by 192.168.150.1"), "{end}");
+        assert_eq!(refused["wire"]["contradicts"], false);
+
+        host.sh("nft add table ip live; nft add chain ip live forward '{ type filter hook forward priority -5; }'; \
+                 nft add rule ip live forward iifname virbr0 drop");
+        let (code, lost) = trace(host, &format!("--from vm:web1 --to {INTERNET}"));
+        assert_eq!((code, &lost["predicted"]), (Some(1), &"deny".into()), "{lost:#}");
+        assert_eq!(
+            (&lost["wire"]["observed"], &lost["wire"]["contradicts"]),
+            (&"no-reply".into(), &false.into())
+        );
+        assert!(seen(&lost).iter().all(|at| !at.starts_with("eth0")), "it leaves all the same: {lost:#}");
+        let said = host.kvmnet(&["trace", "--live", "--from", "vm:web1", "--to", INTERNET]).stdout;
+        assert!(said.contains("no answer, as the facts say"), "{said}");
+        host.sh("nft delete table ip live");
+        assert_healthy(host);
+    });
+}
+
+/// A filter that the facts cannot show: a program at the tap's ingress. What it does is not known, and the wire
+/// tells.
+#[test]
+fn the_wire_decides_where_a_program_may() {
+    on_shared_host(Backend::Nftables, |host| {
+        let tap = host.sh("virsh domiflist web1 | awk '/network/ { print $1 }'");
+        let tap = tap.trim();
+        host.sh(&format!(
+            "tc qdisc add dev {tap} clsact && \
+             tc filter add dev {tap} ingress bpf da bytecode '1,6 0 0 2,'"
+        ));
+        let (code, trace) = trace(host, &format!("--from vm:web1 --to {INTERNET}"));
+        assert_eq!((code, &trace["predicted"]), (Some(3), &"unknown".into()), "{trace:#}");
+        assert_eq!(trace["wire"]["observed"], "no-reply", "{trace:#}");
+        assert_eq!(seen(&trace), [format!("{tap} in {}", source(&trace))], "it gets no further: {trace:#}");
+        host.sh(&format!("tc qdisc del dev {tap} clsact"));
+        assert_healthy(host);
+    });
+}
+
+fn source(trace: &Value) -> String {
+    trace["wire"]["sightings"][0]["source"].as_str().expect("a source").to_owned()
+}
