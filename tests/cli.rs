@@ -246,6 +246,30 @@ fn nothing_is_tried_on_a_recorded_host() {
 }
 
 #[test]
+fn what_would_be_sent_is_listed() {
+    let listed = |arguments: &[&str]| {
+        let output = doctor(&[&["--dry-run", "--format", "json"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        report(&output)
+    };
+    let all = listed(&[]);
+    assert_eq!(all["schema"], "kvmnet.dry-run/1");
+    let attempts = all["attempts"].as_array().expect("attempts");
+    let most: u64 = attempts.iter().filter_map(|attempt| attempt["most_packets"].as_u64()).sum();
+    assert_eq!(all["most_packets"].as_u64(), Some(most));
+    for sender in ["vm", "host", "outside"] {
+        assert!(attempts.iter().any(|attempt| attempt["sender"] == sender), "{sender}: {all:#}");
+    }
+    let local = listed(&["--local-only"]);
+    for attempt in local["attempts"].as_array().expect("attempts") {
+        let at = attempt["device"].as_str().expect("a device");
+        assert!(!["eth0", "eth1", "br0", "tap-lan1"].contains(&at), "it leads out: {attempt:#}");
+    }
+    let table = doctor(&["--dry-run"]);
+    assert!(stdout(&table).ends_with("packets at most; nothing was sent\n"), "{}", stdout(&table));
+}
+
+#[test]
 fn colour_and_width_are_those_of_the_terminal() {
     let colourful = |output: Output| stdout(&output).contains('\u{1b}');
     assert!(!colourful(doctor(&[])));

@@ -6,6 +6,7 @@ mod report;
 mod schema;
 
 pub mod catalogue;
+pub mod dry_run;
 pub mod json;
 pub mod ports;
 pub mod survey;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::wire::{self, Observation};
-use kvmnet_reports::{Report, Severity, Verdict, json, table};
+use kvmnet_reports::{Report, Severity, Verdict, dry_run, json, table};
 
 use super::facts::{self, Origin};
 use super::failure::Failure;
@@ -16,13 +16,15 @@ use super::output::{Color, Destination, Format};
 use super::{exit, progress, select};
 use crate::engine;
 use crate::model::{Topology, claims};
-use crate::verify::{self, Plan, Scope};
+use crate::verify::{self, Plan, Reach, Scope};
 
 const EXAMPLES: &str = "\
 Examples:
   kvmnet doctor                              everything, on the wire too
   kvmnet doctor --vm web1 --vm web2          these VMs only
   kvmnet doctor --static                     from the facts alone, no packet is sent
+  kvmnet doctor --local-only                 send nothing that may leave this host
+  kvmnet doctor --dry-run                    list what would be sent, and send nothing
   kvmnet doctor --internet-target 192.0.2.1  ask for this address instead of 1.1.1.1
   kvmnet doctor --format json --output report.json
   kvmnet doctor --snapshot host.json         a recorded host, without root";
@@ -42,6 +44,12 @@ pub(crate) struct Arguments {
     /// Say what follows from the facts alone: send no packet
     #[arg(long = "static")]
     facts_only: bool,
+    /// Send nothing that may leave this host: what leads out of it is told by the facts alone
+    #[arg(long)]
+    local_only: bool,
+    /// List what would be sent, and send nothing
+    #[arg(long, conflicts_with = "facts_only")]
+    dry_run: bool,
     /// Take this address for the internet; may be repeated [default: 1.1.1.1 and its IPv6 twin]
     #[arg(long, value_name = "ADDR")]
     internet_target: Vec<IpAddr>,
@@ -71,6 +79,7 @@ struct Request {
     scope: Scope,
     /// Why nothing is sent, if so.
     untried: Option<&'static str>,
+    reach: Reach,
     deadline: Duration,
     fail_on: Severity,
     format: Format,
@@ -87,6 +96,7 @@ impl Request {
             (Origin::Live(_), true) => Some("not tried: --static"),
             (Origin::Live(_), false) => None,
         };
+        let reach = if arguments.local_only { Reach::ThisHost } else { Reach::Anywhere };
         let scope = Scope {
             internet_targets: arguments.internet_target,
             vms: arguments.select.vm,
@@ -97,7 +107,17 @@ impl Request {
             FailOn::Warning => Severity::Warning,
         };
         let destination = Destination::from(arguments.output);
-        Self { origin, scope, untried, deadline, fail_on, format: arguments.format, destination, color }
+        Self {
+            origin,
+            scope,
+            untried,
+            reach,
+            deadline,
+            fail_on,
+            format: arguments.format,
+            destination,
+            color,
+        }
     }
 
     /// Where proof and wire disagree both are made once more: the host may have changed between the two.
@@ -114,7 +134,7 @@ impl Request {
         let mut topology = Topology::from_snapshot(snapshot);
         select::check(snapshot, &topology, &self.scope.vms, &self.scope.networks)?;
         if self.untried.is_none() {
-            let questions = verify::discover(snapshot, &topology);
+            let questions = verify::discover(snapshot, &topology, self.reach);
             let answers = self.send("asking the VMs for their addresses", &questions).await;
             verify::learn(&mut topology, &questions, &answers);
         }
@@ -123,10 +143,30 @@ impl Request {
         let fates = verify::prove(&facts, &topology, &mut claims);
         let plan = match self.untried {
             Some(reason) => Plan::untried(&claims, reason),
-            None => verify::plan(snapshot, &topology, &claims),
+            None => verify::plan(snapshot, &topology, &claims, self.reach),
         };
         let observations = self.send("trying it on the wire", &plan.attempts).await;
         Ok(verify::report(snapshot, &topology, &claims, &fates, &plan, &observations, self.fail_on))
+    }
+
+    /// What would be sent, as far as it is known before the VMs were asked for their addresses.
+    async fn rehearse(&self) -> Result<Vec<u8>, Failure> {
+        let snapshot = self.origin.observe().await?;
+        let topology = Topology::from_snapshot(&snapshot);
+        select::check(&snapshot, &topology, &self.scope.vms, &self.scope.networks)?;
+        let facts = engine::Facts::new(&snapshot);
+        let mut claims = claims(&topology, &self.scope, &engine::representatives(&facts, &topology));
+        verify::prove(&facts, &topology, &mut claims);
+        let mut attempts = verify::discover(&snapshot, &topology, self.reach);
+        attempts.extend(verify::plan(&snapshot, &topology, &claims, self.reach).attempts);
+        let run = verify::dry_run(&snapshot, &attempts);
+        let mut text = Vec::new();
+        let written = match self.format {
+            Format::Table => dry_run::write(&run, self.destination.form(self.color), &mut text),
+            Format::Json => json::write(&run, &mut text),
+        };
+        written.expect("memory takes every byte");
+        Ok(text)
     }
 
     async fn send(&self, what: &str, attempts: &[wire::Attempt]) -> Vec<Observation> {
@@ -155,8 +195,14 @@ impl Request {
 }
 
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
+    let rehearses = arguments.dry_run;
     let request = Request::new(arguments, color);
     let runtime = super::runtime()?;
+    if rehearses {
+        let text = runtime.block_on(request.rehearse())?;
+        request.destination.deliver(&text, false)?;
+        return Ok(ExitCode::from(exit::VERIFIED));
+    }
     let report = runtime.block_on(request.examine())?;
     request.deliver(&report)?;
     request.advise(&report);

@@ -18,7 +18,7 @@ use super::{endpoint, exit, facts, progress};
 use crate::engine::owner::{Owner, owner};
 use crate::engine::{Decision, Engine, Facts, Fate, Site, Step};
 use crate::model::{Claim, Topology, Traffic};
-use crate::verify;
+use crate::verify::{self, Reach};
 use endpoint::Endpoint;
 
 /// How long libvirt and DHCP servers are waited for.
@@ -152,7 +152,7 @@ async fn on_the_wire(
     claim: &Claim,
     fate: &Fate,
 ) -> (TraceWire, CellVerdict) {
-    let plan = verify::plan(snapshot, topology, std::slice::from_ref(claim));
+    let plan = verify::plan(snapshot, topology, std::slice::from_ref(claim), Reach::Anywhere);
     let observations = progress::during("trying it on the wire", wire::run(&plan.attempts, DEADLINE)).await;
     let single = verify::single(snapshot, topology, claim, fate, &plan, &observations)
         .expect("the plan is about one claim");

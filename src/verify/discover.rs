@@ -7,16 +7,20 @@ use kvmnet_probes::facts::PortState;
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::wire::{Answer, Attempt, Device, Observation, Outcome, Probe, Sender};
 
+use super::Reach;
+use super::reach::Within;
 use crate::model::{Attachment, NetworkZone, Nic, Topology};
 
 /// The shortest prefix whose addresses are all asked for: 1022 of them.
 const SHORTEST_PREFIX: u8 = 22;
 
-/// One attempt for each NIC that runs and is plugged in: which IPv4 addresses does it hold? If some
+/// One attempt for each NIC within reach that runs and is plugged in: which IPv4 addresses does it hold? If some
 /// are known the NIC is asked to confirm them, otherwise every address of the subnet is asked for. The
 /// questions go to the NIC's own MAC, so that no other guest hears them.
-pub fn discover(snapshot: &Snapshot, topology: &Topology) -> Vec<Attempt> {
-    topology.nics.iter().filter_map(|nic| question(snapshot, topology, nic)).collect()
+pub fn discover(snapshot: &Snapshot, topology: &Topology, reach: Reach) -> Vec<Attempt> {
+    let within = Within::new(reach, snapshot, topology);
+    let nics = topology.nics.iter().filter(|nic| within.covers_nic(nic));
+    nics.filter_map(|nic| question(snapshot, topology, nic)).collect()
 }
 
 fn question(snapshot: &Snapshot, topology: &Topology, nic: &Nic) -> Option<Attempt> {

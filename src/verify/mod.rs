@@ -6,16 +6,20 @@
 //! does the sending. A run without packets gives [`Plan::untried`] in place of a plan.
 
 mod discover;
+mod dry_run;
 mod findings;
 mod judge;
 mod plan;
+mod reach;
 mod report;
 mod single;
 mod symptom;
 
 pub use crate::model::Scope;
 pub use discover::{discover, learn};
+pub use dry_run::dry_run;
 pub use plan::{Plan, Trial, plan};
+pub use reach::Reach;
 pub use report::{is_doubtful, report};
 pub use single::{Single, single};
 

@@ -6,6 +6,8 @@ use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
 use kvmnet_probes::wire::{Attempt, Device, NextHopMac, Probe, Sender};
 use kvmnet_reports::Expected;
 
+use super::Reach;
+use super::reach::Within;
 use crate::model::{AddressSource, Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Zone};
 
 /// The name that DNS servers are asked for: they answer it from their own hosts file, so that a dead
@@ -18,6 +20,9 @@ const STRANGER: Mac = Mac([0x02, 0, 0, 0, 0, 1]);
 
 /// Why UDP is not tried: whoever gets a datagram need not answer.
 const NO_UDP: &str = "no probe stands for a UDP datagram";
+
+/// Why a claim is not tried that is out of reach.
+const BEYOND: &str = "not tried: --local-only, and it leads out of the host";
 
 /// How a claim is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,17 +49,23 @@ impl Plan {
     }
 }
 
-/// An attempt for every claim that a packet can stand for on this host as it is now.
-pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim]) -> Plan {
+/// An attempt for every claim within reach that a packet can stand for on this host as it is now.
+pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: Reach) -> Plan {
+    let within = Within::new(reach, snapshot, topology);
     let mut attempts = Vec::new();
     let trials = claims
         .iter()
-        .map(|claim| match (Planner { snapshot, topology, claim }).attempt() {
-            Ok(attempt) => {
-                attempts.push(attempt);
-                Trial::Attempt(attempts.len() - 1)
+        .map(|claim| {
+            if !within.covers(claim) {
+                return Trial::None(BEYOND.to_owned());
             }
-            Err(reason) => Trial::None(format!("not tried: {reason}")),
+            match (Planner { snapshot, topology, claim }).attempt() {
+                Ok(attempt) => {
+                    attempts.push(attempt);
+                    Trial::Attempt(attempts.len() - 1)
+                }
+                Err(reason) => Trial::None(format!("not tried: {reason}")),
+            }
         })
         .collect();
     Plan { attempts, trials }

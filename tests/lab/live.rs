@@ -1,5 +1,6 @@
 //! One packet on the wire beside what the facts say of it: `kvmnet trace --live`.
 
+use kvmnet_reports::{Cell, Observed, ZoneKind};
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET};
@@ -84,4 +85,50 @@ fn the_wire_decides_where_a_program_may() {
 
 fn source(trace: &Value) -> String {
     trace["wire"]["sightings"][0]["source"].as_str().expect("a source").to_owned()
+}
+
+/// How many echo requests and connections have come out of the host on the far side.
+#[track_caller]
+fn came_out(host: &Host) -> u64 {
+    let text = host.inet("nft -j list table inet came_out");
+    let tables: Value = serde_json::from_str(&text).expect("nft prints JSON");
+    let rules = tables["nftables"].as_array().expect("a list").iter().filter_map(|object| object.get("rule"));
+    let exprs = rules.flat_map(|rule| rule["expr"].as_array().expect("expressions"));
+    exprs.filter_map(|expr| expr["counter"]["packets"].as_u64()).sum()
+}
+
+#[test]
+fn nothing_leaves_that_may_not() {
+    on_shared_host(Backend::Nftables, |host| {
+        host.inet(
+            "nft add table inet came_out && \
+             nft \"add chain inet came_out in { type filter hook prerouting priority -300; }\" && \
+             nft add rule inet came_out in icmp type echo-request counter && \
+             nft \"add rule inet came_out in tcp flags & syn == syn counter\"",
+        );
+        let (code, report) = host.doctor(&["--local-only"]);
+        assert_eq!((code, came_out(host)), (0, 0), "{:#?}", report.summary);
+        let tried = |cell: &&Cell| cell.observed != Observed::NotTried;
+        for cell in report.matrix.iter().filter(tried) {
+            let outside = [ZoneKind::Internet, ZoneKind::Outside];
+            assert!(!outside.contains(&cell.to.zone) && !outside.contains(&cell.from.zone), "{cell:?}");
+        }
+        let count = report.matrix.iter().filter(tried).count();
+        assert!(count > 10, "what stays on the host is tried: {count} of {:#?}", report.matrix);
+
+        let ran = host.kvmnet(&["doctor", "--dry-run", "--format", "json", "--internet-target", INTERNET]);
+        let listed: Value = serde_json::from_str(&ran.stdout).expect("the list is JSON");
+        assert_eq!((ran.code, came_out(host)), (Some(0), 0), "{listed:#}");
+        let attempts = listed["attempts"].as_array().expect("attempts");
+        let is_wanted = |attempt: &&Value| attempt["sender"] == "vm" && attempt["to"] == INTERNET;
+        assert!(
+            attempts.iter().any(|attempt| is_wanted(&attempt) && attempt["what"] == "icmp"),
+            "{listed:#}"
+        );
+
+        let (code, _) = host.doctor(&[]);
+        assert_eq!(code, 0);
+        assert!(came_out(host) > 0, "without them it does leave");
+        host.inet("nft delete table inet came_out");
+    });
 }

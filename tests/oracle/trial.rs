@@ -95,7 +95,7 @@ impl Trial {
             }
         }
         let fates: Vec<Fate> = claims.iter().map(|claim| engine.fate(claim)).collect();
-        let mut plan = verify::plan(&snapshot, &topology, &claims);
+        let mut plan = verify::plan(&snapshot, &topology, &claims, verify::Reach::Anywhere);
         plan.attempts.iter_mut().for_each(know_router);
         let mut observations = runtime.block_on(run(&plan.attempts, DEADLINE)).into_iter();
         let mut attempts = plan.attempts.into_iter();

@@ -1,7 +1,9 @@
 //! What is to be tried, and what was seen.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
+use super::exchange::marks;
 use crate::facts::{IfIndex, IfName, Mac, VlanId};
 
 /// A device of this host, by both of its names.
@@ -123,6 +125,22 @@ pub struct Attempt {
     /// An answer is wanted. Without it silence is the wanted outcome, and the attempt ends as soon
     /// as it is answered, refused or seen at [`Self::arrival`].
     pub wants_answer: bool,
+}
+
+impl Attempt {
+    /// How many packets leave for it at most, requests for the next hop's MAC among them.
+    pub fn most_packets(&self) -> usize {
+        let rounds = marks(self, Duration::from_secs(1)).len();
+        let each = match &self.probe {
+            Probe::Discover { candidates, .. } => candidates.len(),
+            Probe::Echo { via, .. } | Probe::TcpSyn { via, .. } | Probe::DnsQuery { via, .. } => {
+                let resolves = matches!(via, NextHopMac::Resolve(_));
+                1 + usize::from(resolves && !matches!(self.sender, Sender::AsHost { .. }))
+            }
+            Probe::Resolve { .. } | Probe::DhcpDiscover => 1,
+        };
+        rounds * each
+    }
 }
 
 /// The probe was seen on a device.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::answer::{Heard, Role, Token};
 use super::plan::{Plan, Way};
-use super::{Answer, Device, Observation, Outcome, Probe, Sighting};
+use super::{Answer, Attempt, Device, Observation, Outcome, Probe, Sighting};
 use crate::facts::{Mac, VlanId};
 use crate::sys::packet::Caught;
 
@@ -58,17 +58,7 @@ pub(super) struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     /// An attempt that has not begun and waits for at most `deadline` once it has.
     pub(super) fn new(plan: Plan<'a>, deadline: Duration) -> Self {
-        let marks = match (&plan.attempt.probe, plan.attempt.wants_answer) {
-            (Probe::Discover { .. }, _) => {
-                vec![SETTLE.min(deadline / 2), (SETTLE * 2).min(deadline)]
-            }
-            (Probe::DhcpDiscover, true) => vec![deadline / 4, deadline / 2, deadline],
-            (_, true) => {
-                let deadline = deadline.min(ANSWER);
-                vec![deadline / 4, deadline / 2, deadline]
-            }
-            (_, false) => vec![QUIET.min(deadline) / 2, QUIET.min(deadline)],
-        };
+        let marks = marks(plan.attempt, deadline);
         Self {
             plan,
             queued: 0,
@@ -287,6 +277,19 @@ impl<'a> Exchange<'a> {
     fn after_us(&self, at: Duration) -> u64 {
         let sent = self.sent.iter().rev().find(|&&sent| sent <= at);
         sent.map_or(0, |&sent| microseconds(at.saturating_sub(sent)))
+    }
+}
+
+/// When an attempt is looked after, from its start on: each time but the last it is sent again.
+pub(super) fn marks(attempt: &Attempt, deadline: Duration) -> Vec<Duration> {
+    match (&attempt.probe, attempt.wants_answer) {
+        (Probe::Discover { .. }, _) => vec![SETTLE.min(deadline / 2), (SETTLE * 2).min(deadline)],
+        (Probe::DhcpDiscover, true) => vec![deadline / 4, deadline / 2, deadline],
+        (_, true) => {
+            let deadline = deadline.min(ANSWER);
+            vec![deadline / 4, deadline / 2, deadline]
+        }
+        (_, false) => vec![QUIET.min(deadline) / 2, QUIET.min(deadline)],
     }
 }
 

@@ -1,0 +1,47 @@
+//! What would be sent, in words.
+
+use std::net::IpAddr;
+
+use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::wire::{Attempt, Probe, Sender};
+use kvmnet_reports::dry_run::{DryAttempt, DryRun, SCHEMA};
+
+/// What the attempts would send.
+pub fn dry_run(snapshot: &Snapshot, attempts: &[Attempt]) -> DryRun {
+    DryRun {
+        schema: SCHEMA.to_owned(),
+        host: snapshot.host.name.clone(),
+        most_packets: attempts.iter().map(Attempt::most_packets).sum(),
+        attempts: attempts.iter().map(in_words).collect(),
+    }
+}
+
+fn in_words(attempt: &Attempt) -> DryAttempt {
+    let (sender, device, source) = match &attempt.sender {
+        Sender::AsVm { tap, address, .. } => ("vm", tap, *address),
+        Sender::AsHost { device, address, .. } => ("host", device, *address),
+        Sender::AsOutside { uplink, address, .. } => ("outside", uplink, Some(*address)),
+    };
+    let neighbour = |ip: &IpAddr| if ip.is_ipv4() { "arp" } else { "ndp" }.to_owned();
+    let (what, to) = match &attempt.probe {
+        Probe::Resolve { target, .. } => (neighbour(target), target.to_string()),
+        Probe::Discover { candidates, .. } => match candidates.as_slice() {
+            [one] => ("arp".to_owned(), one.to_string()),
+            [first, .., last] => ("arp".to_owned(), format!("{first}–{last}")),
+            [] => ("arp".to_owned(), String::new()),
+        },
+        Probe::Echo { target, .. } => ("icmp".to_owned(), target.to_string()),
+        Probe::TcpSyn { target, port, .. } => (format!("tcp/{port}"), target.to_string()),
+        Probe::DhcpDiscover => ("dhcp".to_owned(), "255.255.255.255".to_owned()),
+        Probe::DnsQuery { server, .. } => ("dns".to_owned(), server.to_string()),
+    };
+    DryAttempt {
+        sender: sender.to_owned(),
+        device: device.name.to_string(),
+        from: source.map(|source| source.to_string()),
+        to,
+        what,
+        watched: attempt.watch.iter().map(|device| device.name.to_string()).collect(),
+        most_packets: attempt.most_packets(),
+    }
+}
