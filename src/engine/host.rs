@@ -289,7 +289,8 @@ fn onward(
     packets.next_hop = destination;
     let answers = ask(walk, packets)?;
     // Where several ways are taken only that is followed which is asked for.
-    let anywhere = anywhere && answers.len() == 1;
+    let alone = answers.len() == 1;
+    let anywhere = anywhere && alone;
     let input = packets.input.as_ref().map(|input| input.index);
     let mut taken = (wanted, false);
     let mut next_hops = Vec::new();
@@ -299,7 +300,13 @@ fn onward(
             continue;
         };
         if route.kind != RouteKind::Unicast {
-            taken.1 |= route.kind == RouteKind::Local;
+            if route.kind == RouteKind::Local {
+                taken.1 = true;
+                // What the host sends to itself leaves by the loopback device, whatever the route's.
+                if let Some(loopback) = walk.world.loopback().filter(|_| packets.local && alone) {
+                    taken.0 = loopback;
+                }
+            }
             stopped(walk, some, &answer);
             continue;
         }

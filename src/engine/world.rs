@@ -96,6 +96,12 @@ impl<'a> World<'a> {
         self.link(index).map_or_else(|| IfName(format!("if{index}")), |link| link.name.clone())
     }
 
+    /// The device by which the host sends to itself.
+    pub(super) fn loopback(self) -> Option<IfIndex> {
+        let links = self.snapshot.links.items();
+        links.iter().find(|link| link.kind == LinkKind::Loopback).map(|link| link.index)
+    }
+
     pub(super) fn mac(self, index: IfIndex) -> Option<Mac> {
         self.link(index)?.mac
     }
