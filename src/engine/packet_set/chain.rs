@@ -207,6 +207,7 @@ fn undecided<'a>(packets: PacketSet, why: String) -> Passage<'a> {
     Passage { passes: Bdd::NONE, stopped: Bdd::NONE, either: packets, met: vec![met] }
 }
 
+/// Packets on their way through one base chain.
 pub(super) struct Walk<'h, 'a> {
     pub(super) host: &'h mut HostSets<'a>,
     pub(super) scope: Scope<'a>,

@@ -168,6 +168,7 @@ impl<'a> Walk<'_, 'a> {
         })
     }
 
+    /// What the headers hold, and the packets, in the other arena.
     fn copied(&self, apart: &mut HostSets<'a>, of: PacketSet) -> Decided<(Headers, PacketSet)> {
         let allowed = apart.sets.restrict(NODES / 16);
         let headers = self.headers.copy(&self.host.sets, &mut apart.sets)?;
