@@ -2,9 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use kvmnet_probes::facts::{
-    BaseChain, Chain, Expr, Family, Generation, Hook, NatKind, Policy, Table, XtAction, XtTest,
-};
+use kvmnet_probes::facts::{BaseChain, Chain, Family, Generation, Hook, NatKind, Policy, Table};
 
 use super::chains::run_base;
 use super::packet_set::{Bdd, Decided, Event, Field, Nat, PacketSet, Truth};
@@ -63,7 +61,7 @@ pub(super) fn pass_within<'a>(
         && priorities.contains(&CONNTRACK)
         && match family {
             Family::Ip | Family::Ip6 => true,
-            Family::Bridge => bridge_tracks(snapshot.nf_tables.items()),
+            Family::Bridge => walk.world.tracks(Family::Bridge),
             Family::Inet | Family::Arp | Family::Netdev => false,
         };
     let nat_priority = match hook {
@@ -89,16 +87,6 @@ pub(super) fn pass_within<'a>(
         translate(walk, packets, family, hook, &nat)?;
     }
     until(walk, packets, None)
-}
-
-/// Connections are tracked in bridges once a rule there asks for them (`nf_conntrack_bridge`).
-fn bridge_tracks(tables: &[Table]) -> bool {
-    let asks = |expr: &Expr| matches!(expr, Expr::Ct { .. } | Expr::CtSet { .. });
-    let bridge = tables.iter().filter(|table| table.family == Family::Bridge);
-    bridge
-        .flat_map(|table| &table.chains)
-        .flat_map(|chain| &chain.rules)
-        .any(|rule| rule.exprs.iter().any(asks))
 }
 
 /// The base chains of the hook; those of `netdev` are at the device.
@@ -193,13 +181,9 @@ fn translate<'a>(
     if packets.reply {
         return undo(walk, packets, of_destination, (surely, tracked));
     }
-    let snapshot = walk.world.snapshot;
-    let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
     // Whatever a chain of type nat says: without a rule that needs connections none are tracked, and
     // what has no connection is not translated.
-    if chains.is_empty()
-        || !tables.filter(|table| of_family(table, family)).any(|table| needs_connections(table, family))
-    {
+    if chains.is_empty() || !walk.world.tracks(family) {
         return Ok(());
     }
     for entry in chains {
@@ -279,48 +263,6 @@ fn apply(walk: &mut Walk<'_, '_>, packets: &mut Packets, translated: Translated,
         address: now.filter(|_| first || slot.address == now),
     };
     Ok(())
-}
-
-fn of_family(table: &Table, family: Family) -> bool {
-    table.family == family || table.family == Family::Inet
-}
-
-/// A rule of the table is about connections of the family, so that the kernel tracks them (`nf_ct_netns_get`).
-fn needs_connections(table: &Table, family: Family) -> bool {
-    let asks = |expr: &Expr| match expr {
-        // Of an address of one family only its connections (`nft_nat_init`).
-        Expr::Nat { family: of, .. } => *of == family || *of == Family::Inet,
-        Expr::Ct { .. }
-        | Expr::CtSet { .. }
-        | Expr::Masquerade { .. }
-        | Expr::Redirect { .. }
-        | Expr::Connlimit { .. }
-        | Expr::Opaque { .. } => true,
-        Expr::ObjectRef { kind, .. } => kind.starts_with("ct"),
-        // Which of the others need them is not told: most do.
-        Expr::Match(test) => !matches!(
-            test.test,
-            XtTest::Comment { .. }
-                | XtTest::Ports { .. }
-                | XtTest::Multiport { .. }
-                | XtTest::Icmp { .. }
-                | XtTest::Mark { .. }
-                | XtTest::Physdev { .. }
-                | XtTest::Addrtype { .. }
-                | XtTest::Iprange { .. }
-                | XtTest::Mac { .. }
-                | XtTest::Pkttype { .. }
-        ),
-        Expr::Target(target) => !matches!(
-            target.action,
-            XtAction::Reject { .. }
-                | XtAction::SetMark { .. }
-                | XtAction::Log
-                | XtAction::Ct { notrack: true, .. }
-        ),
-        _ => false,
-    };
-    table.chains.iter().flat_map(|chain| &chain.rules).any(|rule| rule.exprs.iter().any(asks))
 }
 
 fn chosen(packets: &Packets, of_destination: bool) -> Translated {

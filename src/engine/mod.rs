@@ -33,6 +33,7 @@ mod shell;
 mod survey;
 #[cfg(test)]
 mod testing;
+mod tracking;
 mod walk;
 mod world;
 

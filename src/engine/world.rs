@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{
-    Address, Bridge, FdbEntry, IfIndex, IfName, Link, LinkKind, Mac, Neighbour, Route, Snapshot, Sysctls,
+    Address, Bridge, Family, FdbEntry, IfIndex, IfName, Link, LinkKind, Mac, Neighbour, Route, Snapshot,
+    Sysctls,
 };
 
 use super::packets::Device;
+use super::tracking::Tracking;
 
 /// The facts of one host, and where those stand that every packet asks for.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Facts<'a> {
     neighbours: HashMap<(IfIndex, IpAddr), &'a Neighbour>,
     /// By table and family, the best first.
     routes: HashMap<(u32, bool), Vec<&'a Route>>,
+    tracking: Tracking,
 }
 
 impl<'a> Facts<'a> {
@@ -53,6 +56,7 @@ impl<'a> Facts<'a> {
             own: snapshot.addresses.items().iter().map(|address| address.net.addr()).collect(),
             neighbours: neighbours.map(|entry| ((entry.device, entry.address), entry)).collect(),
             routes,
+            tracking: Tracking::on(snapshot),
         }
     }
 }
@@ -94,6 +98,11 @@ impl<'a> World<'a> {
     /// The device's name; `ifN`, as iproute2 writes it, if there is no such device.
     pub(super) fn name(self, index: IfIndex) -> IfName {
         self.link(index).map_or_else(|| IfName(format!("if{index}")), |link| link.name.clone())
+    }
+
+    /// Whether connections of the family are tracked.
+    pub(super) fn tracks(self, family: Family) -> bool {
+        self.facts.tracking.is_of(family)
     }
 
     /// The device by which the host sends to itself.
