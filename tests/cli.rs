@@ -269,6 +269,28 @@ fn what_would_be_sent_is_listed() {
     assert!(stdout(&table).ends_with("packets at most; nothing was sent\n"), "{}", stdout(&table));
 }
 
+/// A tap in the wrong bridge sends where that bridge leads.
+#[test]
+fn a_misplaced_tap_is_beyond_reach() {
+    let mut host: Value =
+        serde_json::from_str(&fs::read_to_string(HOST).expect("it is there")).expect("JSON");
+    let links = host.pointer_mut("/links/value").and_then(Value::as_array_mut).expect("links");
+    let index = |links: &[Value], name: &str| {
+        links.iter().find(|link| link["name"] == name).expect("it is recorded")["index"].clone()
+    };
+    let lan = index(links, "br0");
+    let tap = links.iter_mut().find(|link| link["name"] == "tap-web1").expect("it is recorded");
+    tap["master"] = lan;
+    let path = directory("misplaced").join("host.json");
+    fs::write(&path, host.to_string()).expect("it is written");
+    let path = path.to_str().expect("a path in text");
+    let listed =
+        report(&kvmnet(&["doctor", "--dry-run", "--local-only", "--format", "json", "--snapshot", path]));
+    let attempts = listed["attempts"].as_array().expect("attempts");
+    assert!(attempts.iter().any(|attempt| attempt["device"] == "tap-web2"), "{listed:#}");
+    assert!(attempts.iter().all(|attempt| attempt["device"] != "tap-web1"), "{listed:#}");
+}
+
 #[test]
 fn colour_and_width_are_those_of_the_terminal() {
     let colourful = |output: Output| stdout(&output).contains('\u{1b}');

@@ -9,10 +9,9 @@ use kvmnet_probes::facts::{IfIndex, Snapshot};
 use crate::model::{Claim, Nic, Topology, Zone};
 
 /// How far what is sent may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// Wherever claims go.
-    #[default]
     Anywhere,
     /// Nowhere but on this host.
     ThisHost,
@@ -29,6 +28,8 @@ pub(super) struct Within<'a> {
 struct Inside {
     /// For each network whether every port of its bridge is a NIC's: by another one a frame may be flooded out.
     networks: Vec<bool>,
+    /// Bridges with another port.
+    leading_out: HashSet<IfIndex>,
     /// The subnets that the host has a bridge for, so that the default route does not get what is for them.
     subnets: Vec<IpNet>,
 }
@@ -59,7 +60,9 @@ impl<'a> Within<'a> {
     /// Whether frames to and from the NIC stay within reach.
     pub(super) fn covers_nic(&self, nic: &Nic) -> bool {
         let Some(host) = &self.host else { return true };
-        nic.network.is_some_and(|at| host.networks.get(at) == Some(&true))
+        // Its tap may be in another bridge than its network's.
+        let strays = nic.bridge.as_ref().is_some_and(|(at, _)| host.leading_out.contains(at));
+        !strays && nic.network.is_some_and(|at| host.networks.get(at) == Some(&true))
     }
 }
 
@@ -87,6 +90,6 @@ impl Inside {
             .filter(|network| network.bridge_index.is_some_and(up))
             .flat_map(|network| network.gateways.iter().copied())
             .collect();
-        Self { networks, subnets }
+        Self { networks, leading_out, subnets }
     }
 }
