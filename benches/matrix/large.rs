@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use kvmnet_probes::facts::Snapshot;
 use serde_json::{Value, json};
 
-use super::{GUESTS, HOST, add_guests, like, list, loaded};
+use super::{GUESTS, HOST, add_guests, copy_sysctls, like, list, loaded};
 
 const NETWORKS: u32 = 100;
 
@@ -106,13 +106,7 @@ fn add_network(host: &mut Value, network: Network) {
         route(254, "unicast", bridge, &format!("{}/64", network.ipv6(0)), None),
         route(255, "local", bridge, &format!("{first6}/128"), None),
     ]);
-    let sysctls = host.pointer_mut("/sysctls/value").and_then(Value::as_object_mut).expect("sysctls");
-    let own: Vec<(String, Value)> = sysctls
-        .iter()
-        .filter(|(key, _)| key.contains("/virbr0/"))
-        .map(|(key, value)| (key.replace("virbr0", &name), value.clone()))
-        .collect();
-    sysctls.extend(own);
+    copy_sysctls(host, &name);
 }
 
 /// What libvirt says of the network: the guests with these MACs have reserved addresses.

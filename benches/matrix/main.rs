@@ -108,13 +108,7 @@ fn add_network(host: &mut Value, number: u32) {
         let own: Vec<Value> = all.iter().filter(|one| one.to_string().contains(SUBNET)).map(moved).collect();
         all.extend(own);
     }
-    let sysctls = host.pointer_mut("/sysctls/value").and_then(Value::as_object_mut).expect("sysctls");
-    let own: Vec<(String, Value)> = sysctls
-        .iter()
-        .filter(|(key, _)| key.contains("/virbr0/"))
-        .map(|(key, value)| (key.replace("virbr0", &name), value.clone()))
-        .collect();
-    sysctls.extend(own);
+    copy_sysctls(host, &name);
     rules(host, bridge, &subnet);
     let link = like(host, "virbr0", &[("index", json!(bridge)), ("name", json!(name))]);
     list(host, "/links/value").push(link);
@@ -130,6 +124,17 @@ fn add_network(host: &mut Value, number: u32) {
     network["name"] = json!(network_name);
     network["config"]["ips"][0]["hosts"] = json!(hosts);
     all.push(network);
+}
+
+/// The sysctls of the recorded NAT network's bridge for another one.
+fn copy_sysctls(host: &mut Value, name: &str) {
+    let sysctls = host.pointer_mut("/sysctls/value").and_then(Value::as_object_mut).expect("sysctls");
+    let own: Vec<(String, Value)> = sysctls
+        .iter()
+        .filter(|(key, _)| key.contains("/virbr0/"))
+        .map(|(key, value)| (key.replace("virbr0", name), value.clone()))
+        .collect();
+    sysctls.extend(own);
 }
 
 /// A recorded device, with changes.
