@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::facts::{Family, Mac, Snapshot};
 use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender, Sighting};
 use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted};
 
 use super::{Plan, Trial};
-use crate::engine::Fate;
+use crate::engine::{Fate, Site, Step};
 use crate::model::{Claim, Topology, Traffic, Zone};
 
 /// What follows for one claim.
@@ -39,6 +39,10 @@ enum Seen {
     Answered,
     /// Nobody answered, but it came out where it should.
     Arrived,
+    /// It came out where it should and was answered, but the answer did not come back to the sender.
+    AnswerLost,
+    /// It came out where it should, but for another MAC than the guest has: the guest does not take it.
+    Misaddressed(Mac),
     /// It came out with a source that should have been rewritten.
     ArrivedUntranslated(IpAddr),
     /// Refused by an address of this host.
@@ -65,7 +69,14 @@ pub(super) fn judge(
     let seen = match trial {
         Trial::None(reason) => Seen::Unplanned(reason.clone()),
         Trial::Attempt(at) => match (plan.attempts.get(*at), observations.get(*at)) {
-            (Some(attempt), Some(observation)) => see(snapshot, topology, claim, attempt, observation),
+            (Some(attempt), Some(observation)) => {
+                match see(snapshot, topology, claim, attempt, observation) {
+                    Seen::Answered if passes_by(claim, fate) => {
+                        Seen::Unplanned("the probe does not pass the host's rules for ARP".to_owned())
+                    }
+                    seen => seen,
+                }
+            }
             _ => Seen::Failed("the attempt was not made".to_owned()),
         },
     };
@@ -85,10 +96,16 @@ fn see(
     let arrival = attempt.arrival.as_ref().and_then(|arrival| {
         let here =
             |sighting: &&Sighting| !sighting.answer && sighting.outgoing && sighting.device == *arrival;
-        observation.sightings.iter().find(here)
+        let mut seen = observation.sightings.iter().filter(here);
+        let first = seen.clone().next();
+        seen.find(|sighting| other_mac(topology, claim, sighting).is_none()).or(first)
     });
     match &observation.outcome {
         Outcome::NotTried { reason } => Seen::Failed(reason.clone()),
+        // An answer to what never came to the guest is another's: the host's own, if it has the guest's address.
+        Outcome::Answered { .. } if attempt.arrival.is_some() && arrival.is_none() && for_nic(claim) => {
+            Seen::Stranger("somebody else answered: it never came to the tap".to_owned())
+        }
         Outcome::Answered { answer, .. } => {
             stranger(snapshot, topology, claim, answer).map_or(Seen::Answered, Seen::Stranger)
         }
@@ -98,14 +115,24 @@ fn see(
             if own { Seen::RefusedHere(words) } else { Seen::RefusedBeyond(words) }
         }
         Outcome::Silent => match arrival {
-            Some(sighting) => match untranslated(topology, claim, sighting) {
-                Some(source) => Seen::ArrivedUntranslated(source),
-                None => Seen::Arrived,
-            },
+            Some(sighting) => {
+                let misaddressed = other_mac(topology, claim, sighting).map(Seen::Misaddressed);
+                let untranslated = || untranslated(topology, claim, sighting).map(Seen::ArrivedUntranslated);
+                let answered =
+                    |seen: &Sighting| seen.answer && !seen.outgoing && seen.device == sighting.device;
+                let lost = || observation.sightings.iter().any(answered).then_some(Seen::AnswerLost);
+                misaddressed.or_else(lost).or_else(untranslated).unwrap_or(Seen::Arrived)
+            }
             None if attempt.arrival.is_some() => Seen::Lost,
             None => Seen::Unanswered,
         },
     }
+}
+
+/// The host's ARP probe leaves and comes in past rules of the ARP family, by which its own would be stopped.
+fn passes_by(claim: &Claim, fate: &Fate) -> bool {
+    let arp = |step: &Step| matches!(step.site, Site::Netfilter { family: Family::Arp, .. });
+    claim.from == Zone::Host && claim.traffic == Traffic::Resolve && fate.blockers().any(arp)
 }
 
 /// Who answered in place of the gateway that the claim is about, if somebody did.
@@ -131,9 +158,20 @@ fn stranger(snapshot: &Snapshot, topology: &Topology, claim: &Claim, answer: &An
     }
 }
 
+fn for_nic(claim: &Claim) -> bool {
+    matches!(claim.to, Zone::Nic(_))
+}
+
+/// The MAC that the packet is for, if the guest that it should reach has another one.
+fn other_mac(topology: &Topology, claim: &Claim, sighting: &Sighting) -> Option<Mac> {
+    let Zone::Nic(at) = claim.to else { return None };
+    let own = topology.nics.get(at)?.mac;
+    sighting.to.filter(|to| *to != own && !to.is_group())
+}
+
 /// The guest's own source on a packet that left a network whose sources are rewritten.
 fn untranslated(topology: &Topology, claim: &Claim, sighting: &Sighting) -> Option<IpAddr> {
-    let Zone::Nic(at) = claim.from else { return None };
+    let (Zone::Nic(at), Zone::Internet) = (claim.from, claim.to) else { return None };
     let network = topology.network_of(&topology.nics[at])?;
     let private = claim.source.filter(|_| network.translates(claim.ipv6))?;
     (sighting.source == Some(private)).then_some(private)
@@ -159,22 +197,37 @@ fn allow(claim: &Claim, fate: &Fate, seen: Seen) -> Judgement {
         },
         Seen::Answered => passed(proof, None),
         // The host delivered it; whether a guest answers is the guest's own affair.
-        Seen::Arrived if matches!(claim.to, Zone::Nic(_)) && claim.traffic != Traffic::Resolve => {
+        Seen::Arrived if for_nic(claim) && claim.traffic != Traffic::Resolve && !loses_answer(fate) => {
             passed(proof, Some("delivered to the tap; the guest does not answer".to_owned()))
         }
         // A question for the MAC of whoever is there: that it left is all that is asked.
         Seen::Arrived if matches!(claim.to, Zone::Gateway(_)) && claim.destination.is_none() => {
             passed(proof, Some("left by the uplink; the LAN's router is not known to the host".to_owned()))
         }
+        Seen::Arrived if for_nic(claim) && loses_answer(fate) => {
+            stopped(proof, Some("delivered to the tap; no answer came".to_owned()))
+        }
         Seen::Arrived => silent(proof, "left the host's side; nobody answered".to_owned()),
+        Seen::AnswerLost => {
+            stopped(proof, Some("answered, but the answer was lost on its way back".to_owned()))
+        }
         Seen::RefusedBeyond(words) => silent(proof, words),
         Seen::ArrivedUntranslated(source) => {
             stopped(proof, Some(format!("left with the source {source}: no answer can find its way back")))
+        }
+        Seen::Misaddressed(mac) => {
+            stopped(proof, Some(format!("came to the tap for {mac}, which is not the guest's MAC")))
         }
         Seen::RefusedHere(words) | Seen::Stranger(words) => stopped(proof, Some(words)),
         Seen::Lost => stopped(proof, Some("never came out where it should".to_owned())),
         Seen::Unanswered => stopped(proof, Some("nobody answered".to_owned())),
     }
+}
+
+/// The facts say that the packet arrives and that its answer does not.
+fn loses_answer(fate: &Fate) -> bool {
+    let mut blockers = fate.blockers().peekable();
+    blockers.peek().is_some() && blockers.all(|step| step.reply)
 }
 
 /// An answer is a fact: the claim holds, whatever the proof says.
@@ -207,7 +260,11 @@ fn deny(fate: &Fate, seen: Seen) -> Judgement {
     let proof = fate.predicted;
     let by_proof = by_proof(proof, Expected::Deny);
     let (observed, note) = match seen {
-        Seen::Answered | Seen::Arrived | Seen::ArrivedUntranslated(_) => {
+        Seen::Answered
+        | Seen::Arrived
+        | Seen::AnswerLost
+        | Seen::Misaddressed(_)
+        | Seen::ArrivedUntranslated(_) => {
             let contradicts = proof == Predicted::Deny;
             return Judgement {
                 observed: Observed::Reply,

@@ -15,17 +15,21 @@ use nix::sys::socket::{
 
 use super::readable::Readable;
 
-/// A packet as a device got it from below or from above, from its network header on.
+/// A packet as a device got it from below or from above, its link header included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caught {
     /// How many bytes of it are in the buffer.
     pub(crate) length: usize,
+    /// Where in the buffer its network header begins.
+    pub(crate) network: usize,
     /// The device.
     pub(crate) ifindex: u32,
     /// The `EtherType`, without the VLAN tag that the kernel took off.
     pub(crate) protocol: u16,
-    /// The source MAC, if the device has link headers.
+    /// The source MAC, if the device has Ethernet's link headers.
     pub(crate) source: Option<[u8; 6]>,
+    /// The destination MAC, likewise.
+    pub(crate) destination: Option<[u8; 6]>,
     /// The device sends it rather than has received it.
     pub(crate) outgoing: bool,
     /// The VLAN tag that the kernel took off.
@@ -39,11 +43,11 @@ pub(crate) struct Caught {
 pub(crate) struct PacketWatch(Readable);
 
 impl PacketWatch {
-    /// Watches what `filter` lets pass. Its offsets count from the network header. Needs
+    /// Watches what `filter` lets pass. Its offsets count from the link header, if the device has one. Needs
     /// `CAP_NET_RAW`.
     pub(crate) fn open(filter: &[sock_filter]) -> io::Result<Self> {
         // Protocol 0: nothing is received before the filter is in place.
-        let fd = packet_socket(SockType::Datagram)?;
+        let fd = packet_socket(SockType::Raw)?;
         attach_filter(&fd, filter)?;
         setsockopt(&fd, sockopt::ReceiveTimestampns, &true)?;
         set_option(&fd, libc::PACKET_AUXDATA, 1)?;
@@ -137,11 +141,14 @@ fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Caught> {
     let message =
         recvmsg::<LinkAddr>(fd.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
     let from = message.address.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let ethernet = from.hatype() == libc::ARPHRD_ETHER;
     let mut caught = Caught {
         length: message.bytes,
+        network: 0,
         ifindex: u32::try_from(from.ifindex()).unwrap_or(0),
         protocol: u16::from_be(from.protocol()),
-        source: if from.halen() == 6 { from.addr() } else { None },
+        source: from.addr().filter(|_| ethernet),
+        destination: None,
         outgoing: from.pkttype() == libc::PACKET_OUTGOING,
         vlan: None,
         at: Duration::ZERO,
@@ -154,10 +161,13 @@ fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Caught> {
                     == (libc::SOL_PACKET, libc::PACKET_AUXDATA) =>
             {
                 caught.vlan = vlan_of(&other.data_bytes);
+                caught.network = network_of(&other.data_bytes).unwrap_or(0);
             }
             _ => {}
         }
     }
+    let bytes = &buffer[..caught.length.min(buffer.len())];
+    caught.destination = bytes.first_chunk().copied().filter(|_| ethernet);
     Ok(caught)
 }
 
@@ -189,6 +199,11 @@ fn link_address(ifindex: u32, protocol: u16) -> sockaddr_ll {
         sll_halen: 0,
         sll_addr: [0; 8],
     }
+}
+
+/// Where the network header begins by a `struct tpacket_auxdata`.
+fn network_of(auxdata: &[u8]) -> Option<usize> {
+    Some(u16::from_ne_bytes(*auxdata.get(14..16)?.first_chunk()?).into())
 }
 
 /// The VLAN of a `struct tpacket_auxdata`: status, len, snaplen (4 bytes each), mac, net, tci (2

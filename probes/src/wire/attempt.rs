@@ -154,6 +154,9 @@ pub struct Sighting {
     pub answer: bool,
     /// The source address that it had there: shows NAT.
     pub source: Option<IpAddr>,
+    /// The MAC that it was for there, on devices with Ethernet's link headers. Whoever has another one does
+    /// not take it, although a bridge may flood it to its port.
+    pub to: Option<Mac>,
     /// The VLAN that it was tagged with there.
     pub vlan: Option<VlanId>,
     /// Microseconds after it was sent.

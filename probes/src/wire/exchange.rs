@@ -163,7 +163,7 @@ impl<'a> Exchange<'a> {
         if answer {
             // Answers to what was injected leave by the device, answers to the host come in by it.
             let back = match self.plan.way {
-                Way::Inject(_) => at_own && caught.outgoing,
+                Way::Inject(_) => at_own && caught.outgoing && takes(self.plan.mac, caught),
                 Way::Frame(_) => at_own && !caught.outgoing,
                 // The host's sockets say what reached the host.
                 Way::Host(_) => false,
@@ -228,13 +228,14 @@ impl<'a> Exchange<'a> {
             outgoing: caught.outgoing,
             answer,
             source: heard.source,
+            to: caught.destination.map(Mac),
             vlan: caught.vlan.map(VlanId),
             after_us: self.after_us(caught.at),
         };
         // What is sent again is seen again: the first time says it.
         let known = self.sightings.iter().any(|(_, seen)| {
-            (&seen.device, seen.outgoing, seen.answer, seen.source, seen.vlan)
-                == (&sighting.device, sighting.outgoing, answer, sighting.source, sighting.vlan)
+            (&seen.device, seen.outgoing, seen.answer, seen.source, seen.to, seen.vlan)
+                == (&sighting.device, sighting.outgoing, answer, sighting.source, sighting.to, sighting.vlan)
         });
         if !known {
             self.sightings.push((caught.at, sighting));
@@ -291,6 +292,11 @@ pub(super) fn marks(attempt: &Attempt, deadline: Duration) -> Vec<Duration> {
         }
         (_, false) => vec![QUIET.min(deadline) / 2, QUIET.min(deadline)],
     }
+}
+
+/// Whether who has the MAC takes the frame: it is for that MAC, or for a group.
+fn takes(mac: Mac, caught: &Caught) -> bool {
+    caught.destination.map(Mac).is_none_or(|to| to == mac || to.is_group())
 }
 
 fn microseconds(time: Duration) -> u64 {

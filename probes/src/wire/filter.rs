@@ -2,7 +2,7 @@
 
 use libc::{
     BPF_ABS, BPF_ALU, BPF_B, BPF_H, BPF_IMM, BPF_IND, BPF_JA, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_LDX,
-    BPF_MSH, BPF_RET, BPF_RSH, BPF_W, SKF_AD_OFF, SKF_AD_PROTOCOL, sock_filter,
+    BPF_MSH, BPF_RET, BPF_RSH, BPF_W, SKF_AD_OFF, SKF_AD_PROTOCOL, SKF_NET_OFF, sock_filter,
 };
 
 use super::answer::RunId;
@@ -30,7 +30,10 @@ const X_IS: u32 = BPF_LDX | BPF_W | BPF_IMM;
 const X_IS_IPV4_HEADER: u32 = BPF_LDX | BPF_B | BPF_MSH;
 const RETURN: u32 = BPF_RET | BPF_K;
 
-/// For a watch of all devices, with offsets from the network header: ARP, ICMP, ICMPv6, DHCP, DNS,
+/// From here on offsets count from the network header, whatever link header stands before it.
+const NETWORK: u32 = SKF_NET_OFF.cast_unsigned();
+
+/// For a watch of all devices: ARP, ICMP, ICMPv6, DHCP, DNS,
 /// packets with a tag left in them, and the TCP segments of this run. The first are rare on any host;
 /// what is not ours of them is sorted out later.
 pub(super) fn watch(run: RunId) -> Vec<sock_filter> {
@@ -44,12 +47,12 @@ pub(super) fn watch(run: RunId) -> Vec<sock_filter> {
         If(0x88a8, "pass"),
         Goto("drop"),
         Label("ipv4"),
-        Do(X_IS_IPV4_HEADER, 0),
-        Do(LOAD_BYTE, 9),
+        Do(X_IS_IPV4_HEADER, NETWORK),
+        Do(LOAD_BYTE, NETWORK + 9),
         Goto("transport"),
         Label("ipv6"),
         Do(X_IS, 40),
-        Do(LOAD_BYTE, 6),
+        Do(LOAD_BYTE, NETWORK + 6),
         Label("transport"),
         If(1, "pass"),
         If(58, "pass"),
@@ -57,19 +60,19 @@ pub(super) fn watch(run: RunId) -> Vec<sock_filter> {
         If(17, "udp"),
         Goto("drop"),
         Label("tcp"),
-        Do(LOAD_WORD_AFTER_X, 4),
+        Do(LOAD_WORD_AFTER_X, NETWORK + 4),
         Do(SHIFT_RIGHT, 16),
         If(number, "pass"),
-        Do(LOAD_WORD_AFTER_X, 8),
+        Do(LOAD_WORD_AFTER_X, NETWORK + 8),
         Do(SHIFT_RIGHT, 16),
         If(number, "pass"),
         Goto("drop"),
         Label("udp"),
-        Do(LOAD_HALF_AFTER_X, 0),
+        Do(LOAD_HALF_AFTER_X, NETWORK),
         If(53, "pass"),
         If(67, "pass"),
         If(68, "pass"),
-        Do(LOAD_HALF_AFTER_X, 2),
+        Do(LOAD_HALF_AFTER_X, NETWORK + 2),
         If(53, "pass"),
         If(67, "pass"),
         If(68, "pass"),

@@ -83,7 +83,7 @@ impl Ears {
         poll_fn(|cx| {
             if let Poll::Ready(caught) = watch.poll_receive(cx, buffer) {
                 let caught = caught?;
-                let bytes = &buffer[..caught.length.min(BUFFER)];
+                let bytes = buffer[..caught.length.min(BUFFER)].get(caught.network..).unwrap_or_default();
                 let heard = answer::read(run, caught.protocol, bytes, caught.source.map(Mac));
                 return Poll::Ready(Ok(heard.map(|heard| Event::Seen(caught, heard))));
             }

@@ -8,6 +8,7 @@ mod topology;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use kvmnet_probes::facts::Mac;
 use kvmnet_probes::wire::{Answer, Attempt, NextHopMac, Observation, Outcome, Probe, Sender, run};
 use topology::{
     BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, ip, sh, unwanted, wanted,
@@ -119,6 +120,18 @@ fn a_packet_that_is_stopped_tells_how_far_it_came() {
     let observed = try_one(silent);
     assert_eq!(observed.outcome, Outcome::Silent);
     assert_eq!(path(&observed), ["into tap1", "into br0", "out of wan0 from 203.0.113.2"]);
+}
+
+/// A bridge floods what is for a MAC that it does not know: no guest takes it.
+#[test]
+fn an_answer_for_another_mac_is_no_answer() {
+    let Some(_host) = Host::new("an_answer_for_another_mac_is_no_answer") else { return };
+    sh("ip neigh replace 10.9.0.11 lladdr 02:00:00:00:00:99 nud permanent dev br0");
+    let observed = try_one(wanted(as_guest1("10.9.0.11"), echo("10.9.0.1", "10.9.0.1")));
+    assert_eq!(observed.outcome, Outcome::Silent);
+    let back: Vec<_> = observed.sightings.iter().filter(|seen| seen.answer && seen.outgoing).collect();
+    assert!(back.iter().any(|seen| seen.device.name.as_str() == "tap1"), "{back:?}");
+    assert!(back.iter().all(|seen| seen.to == Some(Mac([2, 0, 0, 0, 0, 0x99]))), "{back:?}");
 }
 
 #[test]
