@@ -46,7 +46,10 @@ pub(super) fn route(
     let Some(input) = packets.input.clone() else { return Ok(None) };
     let name = input.name.as_str();
     if packets.is_arp() {
-        source_is_valid(walk, packets, name, None)?;
+        // Only for a request the kernel looks for the way back (`arp_process`).
+        if !packets.reply {
+            source_is_valid(walk, packets, name, None)?;
+        }
         hooks::pass(walk, packets, Family::Arp, Hook::Input)?;
         return Ok(None);
     }
