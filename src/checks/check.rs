@@ -134,6 +134,15 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// The NIC that the packet is meant for which is stopped: the answer, the one that asked.
+    pub fn meant_for(self, gap: &Gap<'_>) -> Option<&'a Nic> {
+        let zone = if gap.step?.reply { gap.claim.from } else { gap.claim.to };
+        match zone {
+            Zone::Nic(at) => self.topology.nics.get(at),
+            Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside => None,
+        }
+    }
+
     /// The networks that a claim is about, the sender's first.
     pub fn networks_of(self, claim: &Claim) -> impl Iterator<Item = &'a NetworkZone> {
         self.nics_of(claim).filter_map(move |nic| self.topology.network_of(nic))

@@ -1,6 +1,6 @@
 //! A rule outside libvirt drops or rejects what is forwarded to or from a guest.
 
-use kvmnet_probes::facts::Hook;
+use kvmnet_probes::facts::{Family, Hook};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
@@ -32,7 +32,8 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     else {
         return None;
     };
-    if is_libvirts(table, chain) {
+    // Of frames in the bridge a rule of the IP families' kind would say nothing.
+    if is_libvirts(table, chain) || *family == Family::Bridge {
         return None;
     }
     let flow = scene.flow(gap)?;

@@ -30,21 +30,21 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let Site::Netfilter { family, table, chain, hook: Hook::Input, handle, text, legacy } = site else {
         return None;
     };
-    // Bridged frames at the bridge family's input are another matter.
-    if *family == Family::Bridge {
+    // Frames in a bridge, and ARP, are another matter.
+    if matches!(family, Family::Bridge | Family::Arp) {
         return None;
     }
     let owner = owner(scene.snapshot, site);
     let what = if handle.is_some() { format!("stops it: {text}") } else { "drops it by policy".to_owned() };
     let generation = if *legacy { "legacy table" } else { "table" };
     let bridge = scene.networks_of(gap.claim).find_map(|zone| zone.bridge.as_ref())?.as_str();
-    let mut commands = admit(scene.snapshot, site, scene.flow(gap)?);
+    let mut flows = vec![scene.flow(gap)?];
     if matches!(gap.claim.to, Zone::Gateway(_)) {
         // Who cuts one of the three usually cuts all.
-        for service in [Service::Dhcp, Service::Dns] {
-            commands.extend(admit(scene.snapshot, site, Flow::ToHost(bridge, service)));
-        }
+        let others = [Service::Dhcp, Service::Dns].map(|service| Flow::ToHost(bridge, service));
+        flows.extend(others.into_iter().filter(|other| *other != flows[0]).collect::<Vec<_>>());
     }
+    let commands = flows.into_iter().flat_map(|flow| admit(scene.snapshot, site, flow));
     let lasting = match owner {
         Owner::Ufw => "to make it last: `ufw allow in on BRIDGE to any port 53` and `… port 67 proto udp`",
         Owner::Firewalld => "to make it last, run it again with --permanent",

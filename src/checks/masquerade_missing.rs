@@ -3,6 +3,7 @@
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, network};
+use super::notrack::untracked_by;
 use crate::engine::{Site, libvirt};
 
 pub(super) const CHECK: Check = Check {
@@ -22,6 +23,9 @@ pub(super) const CHECK: Check = Check {
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let Site::NoNat { source, device } = gap.site()? else { return None };
+    if untracked_by(scene, gap).is_some() {
+        return None;
+    }
     let zone = scene.networks_of(gap.claim).next()?;
     let subnet =
         zone.gateway(gap.claim.ipv6).map_or_else(|| source.to_string(), |net| net.trunc().to_string());

@@ -4,7 +4,9 @@
 //! Checks exclude one another by what they ask, not by their order.
 
 mod check;
+mod wrong_way;
 
+mod address_on_port;
 mod bridge_down;
 mod bridge_missing;
 mod bridge_netfilter_drop;
@@ -15,25 +17,35 @@ mod bridge_port_state;
 mod device_forwarding_off;
 mod dnsmasq_dead;
 mod duplicate_mac;
+mod foreign_port;
 mod forward_dev_pinned;
 mod forward_policy_drop;
 mod forward_rule_drop;
+mod host_has_vm_address;
 mod input_drop;
 mod ip_forward_off;
+mod ipv6_open;
 mod isolation_leak;
 mod libvirt_rules_missing;
 mod libvirt_rules_stale;
 mod mac_differs;
 mod masquerade_missing;
 mod missing_source;
+mod mtu_differs;
 mod netfilter_drop;
 mod network_inactive;
 mod network_not_autostarted;
 mod no_default_route;
+mod notrack;
+mod policy_table_first;
 mod route_drop;
 mod rp_filter;
 mod static_entry;
+mod subnet_overlap;
+mod subnet_route_missing;
+mod sysctl_refuses;
 mod tap_down;
+mod tap_has_guest_mac;
 mod tap_missing;
 mod unexplained_gap;
 mod uplink_down;
@@ -47,6 +59,7 @@ pub use check::{Category, Check, Diagnosis, Gap, Scene};
 
 /// Every check, by id.
 pub const CHECKS: &[&Check] = &[
+    &address_on_port::CHECK,
     &bridge_down::CHECK,
     &bridge_missing::CHECK,
     &bridge_netfilter_drop::CHECK,
@@ -57,25 +70,35 @@ pub const CHECKS: &[&Check] = &[
     &device_forwarding_off::CHECK,
     &dnsmasq_dead::CHECK,
     &duplicate_mac::CHECK,
+    &foreign_port::CHECK,
     &forward_dev_pinned::CHECK,
     &forward_policy_drop::CHECK,
     &forward_rule_drop::CHECK,
+    &host_has_vm_address::CHECK,
     &input_drop::CHECK,
     &ip_forward_off::CHECK,
+    &ipv6_open::CHECK,
     &isolation_leak::CHECK,
     &libvirt_rules_missing::CHECK,
     &libvirt_rules_stale::CHECK,
     &mac_differs::CHECK,
     &masquerade_missing::CHECK,
     &missing_source::CHECK,
+    &mtu_differs::CHECK,
     &netfilter_drop::CHECK,
     &network_inactive::CHECK,
     &network_not_autostarted::CHECK,
     &no_default_route::CHECK,
+    &notrack::CHECK,
+    &policy_table_first::CHECK,
     &route_drop::CHECK,
     &rp_filter::CHECK,
     &static_entry::CHECK,
+    &subnet_overlap::CHECK,
+    &subnet_route_missing::CHECK,
+    &sysctl_refuses::CHECK,
     &tap_down::CHECK,
+    &tap_has_guest_mac::CHECK,
     &tap_missing::CHECK,
     &unexplained_gap::CHECK,
     &uplink_down::CHECK,

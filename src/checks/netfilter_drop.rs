@@ -27,7 +27,8 @@ pub(super) const CHECK: Check = Check {
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let site = gap.site()?;
     let Site::Netfilter { family, table, chain, hook, handle, text, legacy } = site else { return None };
-    let elsewhere = *family == Family::Bridge || !matches!(hook, Hook::Input | Hook::Forward);
+    let elsewhere =
+        matches!(family, Family::Bridge | Family::Arp) || !matches!(hook, Hook::Input | Hook::Forward);
     if is_libvirts(table, chain) || !elsewhere {
         return None;
     }

@@ -1,9 +1,11 @@
 //! A route or policy rule sends a wanted packet nowhere, or the wrong way.
 
+use kvmnet_probes::facts::RouteKind;
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix};
-use crate::engine::Site;
+use super::wrong_way::wrong_way;
+use crate::engine::{Site, route_at};
 
 pub(super) const CHECK: Check = Check {
     id: "route-drop",
@@ -11,8 +13,7 @@ pub(super) const CHECK: Check = Check {
     category: Category::Routing,
     summary: "a route or policy rule stops a wanted packet",
     explanation: "The routing decision ends the packet: no route leads to the destination, a route or rule says \
-                  blackhole, unreachable or prohibit, or a table that is asked before the main one (a VPN's) \
-                  sends the packet elsewhere. `ip route get DESTINATION from SOURCE iif BRIDGE` shows the \
+                  blackhole, unreachable or prohibit, or sends the packet where it does not belong. `ip route get DESTINATION from SOURCE iif BRIDGE` shows the \
                   kernel's own answer.",
     needs: &["routes", "rules"],
     basis: "net/ipv4/fib_rules.c, net/ipv4/fib_trie.c; measured with blackhole rules and overlapping routes",
@@ -22,12 +23,16 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
-    if scene.lacks_default_route(gap) {
+    if scene.lacks_default_route(gap) || wrong_way(scene, gap).is_some() {
         return None;
     }
     let ip = if gap.claim.ipv6 { "ip -6" } else { "ip" };
     let (key, text, commands) = match gap.site()? {
-        Site::Route { table, text } => (format!("route {table:?} {text}"), text, Vec::new()),
+        site @ Site::Route { table, text } => {
+            let route = route_at(scene.snapshot, site).filter(|route| refuses(route.kind));
+            let command = route.map(|route| format!("{ip} route del {text} table {}", route.table));
+            (format!("route {table:?} {text}"), text, command.into_iter().collect())
+        }
         Site::Rule { priority, text } => {
             (format!("rule {priority} {text}"), text, vec![format!("{ip} rule del pref {priority}")])
         }
@@ -47,4 +52,8 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
             ),
         ),
     })
+}
+
+fn refuses(kind: RouteKind) -> bool {
+    matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
 }

@@ -3,6 +3,7 @@
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, link};
+use super::tap_has_guest_mac::has_mac_of;
 use crate::engine::{Site, quoted};
 
 pub(super) const CHECK: Check = Check {
@@ -23,7 +24,10 @@ pub(super) const CHECK: Check = Check {
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     match gap.site()? {
         Site::Fdb { bridge, port } => {
-            let nic = scene.nics_of(gap.claim).last()?;
+            let nic = scene.meant_for(gap)?;
+            if has_mac_of(scene.snapshot, port.as_str(), nic) {
+                return None;
+            }
             Some(Diagnosis {
                 key: format!("{port} {}", nic.mac),
                 subjects: vec![link(bridge)],

@@ -6,6 +6,7 @@
 
 use kvmnet_probes::facts::{
     Bytes, Chain, Compare, Daemon, Expr, Family, ForwardMode, IfIndex, IfName, Rule, Snapshot, Table,
+    XtAction,
 };
 
 use crate::model::NetworkZone;
@@ -74,6 +75,22 @@ pub fn rules_for(snapshot: &Snapshot, network: &NetworkZone, ipv6: bool) -> Opti
 /// Part of the rules that libvirt writes for a network is not there, as far as rules could be read.
 pub fn rules_are_gone(snapshot: &Snapshot, network: &NetworkZone, ipv6: bool) -> bool {
     rules_for(snapshot, network, ipv6).is_some_and(|rules| !rules.complete())
+}
+
+/// Whether libvirt's rules translate sources: of some network, as far as rules could be read.
+pub fn masquerades(snapshot: &Snapshot, ipv6: bool) -> bool {
+    let translates = |expr: &Expr| match expr {
+        Expr::Masquerade { .. } => true,
+        Expr::Target(target) => matches!(target.action, XtAction::Masquerade { .. }),
+        _ => false,
+    };
+    let own = |table: &Table, chain: &Chain| table.name == NFTABLES_TABLE || chain.name == "LIBVIRT_PRT";
+    tables(snapshot, ipv6).is_some_and(|mut tables| {
+        tables.any(|table| {
+            let mut chains = table.chains.iter().filter(|chain| own(table, chain));
+            chains.any(|chain| chain.rules.iter().flat_map(|rule| &rule.exprs).any(translates))
+        })
+    })
 }
 
 /// Device numbers in the nftables backend's rules that no device has: the bridge was deleted, and a

@@ -41,6 +41,7 @@ pub use classes::representatives;
 pub use fate::*;
 pub use path::Engine;
 pub use proof::{Denial, Leak};
+pub use route::route_at;
 pub use rule_text::rule_text;
 pub use shell::quoted;
 pub use survey::Survey;

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ipnet::IpNet;
-use kvmnet_probes::facts::{IfIndex, IfName, LinkKind, NextHop, Route, RouteKind, RoutingRule, RuleAction};
+use kvmnet_probes::facts::{
+    IfIndex, IfName, LinkKind, NextHop, Route, RouteKind, RoutingRule, RuleAction, Snapshot,
+};
 
+use super::Site;
 use super::packet_set::field::address_value;
 use super::packet_set::{Arena, Bdd, Decided, Field, Headers, Held, PacketSet, Truth};
 use super::world::World;
@@ -433,6 +436,20 @@ pub(super) fn way_back(headers: &Headers, ipv6: bool, marked: bool, input: Optio
 
 /// The route as `ip route` prints it.
 pub(super) fn route_text(world: World<'_>, route: &Route) -> String {
+    in_words(route, |device| world.name(device))
+}
+
+/// The route of the host that a site names.
+pub fn route_at<'a>(snapshot: &'a Snapshot, site: &Site) -> Option<&'a Route> {
+    let Site::Route { table: Some(table), text } = site else { return None };
+    let name = |device| {
+        snapshot.link(device).map_or_else(|| IfName(format!("if{device}")), |link| link.name.clone())
+    };
+    let mut routes = snapshot.routes.items().iter().filter(|route| route.table == *table);
+    routes.find(|route| in_words(route, name) == *text)
+}
+
+fn in_words(route: &Route, name: impl Fn(IfIndex) -> IfName) -> String {
     let kind = match route.kind {
         RouteKind::Unicast => String::new(),
         RouteKind::Local => "local ".to_owned(),
@@ -453,7 +470,7 @@ pub(super) fn route_text(world: World<'_>, route: &Route) -> String {
     };
     let hops = route.next_hops.iter().map(|hop| {
         let via = hop.gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
-        via + &hop.device.map_or_else(String::new, |device| format!(" dev {}", world.name(device)))
+        via + &hop.device.map_or_else(String::new, |device| format!(" dev {}", name(device)))
     });
     kind + &destination + &hops.collect::<String>()
 }
