@@ -24,7 +24,6 @@ mod forward_rule_drop;
 mod host_has_vm_address;
 mod input_drop;
 mod ip_forward_off;
-mod ipv6_open;
 mod isolation_leak;
 mod libvirt_rules_missing;
 mod libvirt_rules_stale;
@@ -77,7 +76,6 @@ pub const CHECKS: &[&Check] = &[
     &host_has_vm_address::CHECK,
     &input_drop::CHECK,
     &ip_forward_off::CHECK,
-    &ipv6_open::CHECK,
     &isolation_leak::CHECK,
     &libvirt_rules_missing::CHECK,
     &libvirt_rules_stale::CHECK,
