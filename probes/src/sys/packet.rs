@@ -3,7 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "what is cast are constants and sizes of structs")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -68,6 +68,11 @@ impl PacketWatch {
     /// The next packet, cut to the buffer's length.
     pub(crate) fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Caught>> {
         self.0.poll(cx, |fd| receive(fd, buffer))
+    }
+
+    /// The next packet if there is one by now, cut to the buffer's length; else fails with `WouldBlock`.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Caught> {
+        receive(self.0.as_fd(), buffer)
     }
 
     /// How many packets were lost since the last call because the buffer was full.

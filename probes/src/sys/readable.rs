@@ -42,6 +42,12 @@ impl Readable {
     }
 }
 
+impl AsFd for Readable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
 impl AsRawFd for Readable {
     fn as_raw_fd(&self) -> i32 {
         self.0.as_raw_fd()

@@ -49,6 +49,8 @@ enum Own {
 pub(super) struct Ears {
     watch: PacketWatch,
     own: Vec<(Own, Readable)>,
+    /// What one of the host's sockets got, while devices may have seen something before.
+    delivered: Option<Heard>,
     run: RunId,
     buffer: [u8; BUFFER],
 }
@@ -57,7 +59,7 @@ impl Ears {
     /// Begins to watch.
     pub(super) fn open(run: RunId) -> Result<Self, Trouble> {
         let watch = PacketWatch::open(&filter::watch(run)).map_err(Trouble::Watch)?;
-        Ok(Self { watch, own: Vec::new(), run, buffer: [0; BUFFER] })
+        Ok(Self { watch, own: Vec::new(), delivered: None, run, buffer: [0; BUFFER] })
     }
 
     /// Listens to a raw socket too.
@@ -78,22 +80,40 @@ impl Ears {
     /// The next packet, `None` if it says nothing to anybody. What devices saw comes before what the
     /// host's sockets got.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Trouble> {
-        let Self { watch, own, run, buffer } = self;
+        let Self { watch, own, delivered, run, buffer } = self;
         let run = *run;
+        let seen = |caught: Caught, buffer: &[u8]| {
+            let bytes = buffer[..caught.length.min(BUFFER)].get(caught.network..).unwrap_or_default();
+            let heard = answer::read(run, caught.protocol, bytes, caught.source.map(Mac));
+            heard.map(|heard| Event::Seen(caught, heard))
+        };
         poll_fn(|cx| {
-            if let Poll::Ready(caught) = watch.poll_receive(cx, buffer) {
-                let caught = caught?;
-                let bytes = buffer[..caught.length.min(BUFFER)].get(caught.network..).unwrap_or_default();
-                let heard = answer::read(run, caught.protocol, bytes, caught.source.map(Mac));
-                return Poll::Ready(Ok(heard.map(|heard| Event::Seen(caught, heard))));
-            }
-            for (own, socket) in &*own {
-                let delivered = socket.poll(cx, |fd| own.receive(fd, run, buffer));
-                if let Poll::Ready(heard) = delivered {
-                    return Poll::Ready(heard.map(|heard| heard.map(Event::Delivered)));
+            if delivered.is_none() {
+                if let Poll::Ready(caught) = watch.poll_receive(cx, buffer) {
+                    return Poll::Ready(caught.map(|caught| seen(caught, buffer)));
+                }
+                for (own, socket) in &*own {
+                    match socket.poll(cx, |fd| own.receive(fd, run, buffer)) {
+                        Poll::Ready(Ok(Some(heard))) => {
+                            *delivered = Some(heard);
+                            break;
+                        }
+                        Poll::Ready(other) => return Poll::Ready(other.map(|_| None)),
+                        Poll::Pending => {}
+                    }
                 }
             }
-            Poll::Pending
+            if delivered.is_none() {
+                return Poll::Pending;
+            }
+            // Devices saw it before the socket got it, though tokio may not know of that yet: ask the kernel.
+            Poll::Ready(match watch.receive(buffer) {
+                Ok(caught) => Ok(seen(caught, buffer)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    Ok(delivered.take().map(Event::Delivered))
+                }
+                Err(error) => Err(error),
+            })
         })
         .await
         .map_err(Trouble::Wait)
