@@ -1,4 +1,4 @@
-.PHONY: demo test lint
+.PHONY: demo test faults lint
 
 # One set of features for clippy and the tests, so that nothing is compiled twice.
 FEATURES := --features lab
@@ -15,6 +15,11 @@ test: ## everything, also against a real libvirt with real guests
 	cargo build $(FEATURES)
 	cargo test --no-fail-fast $(FEATURES) --doc
 	cargo test --no-fail-fast $(FEATURES) --lib --bins --tests
+
+faults: ## the fault benchmark, each fault with both of libvirt's firewall backends; writes docs/faults.md
+	tests/lab/packages test
+	cargo build $(FEATURES)
+	KVMNET_UPDATE=1 KVMNET_FAULTS=all KVMNET_LAB=require cargo test $(FEATURES) --test faults
 
 lint:
 	cargo fmt --all --check

@@ -76,9 +76,11 @@ pub struct Scene<'a> {
 pub struct Gap<'a> {
     /// The claim.
     pub claim: &'a Claim,
-    /// The step that stops the packet or its reply; `None` if the claim wants it stopped and nothing
-    /// does.
+    /// The step that stops the packet or its reply, or of which nothing can be said; `None` if the claim wants it
+    /// stopped and nothing does.
     pub step: Option<&'a Step>,
+    /// The whole path.
+    pub steps: &'a [Step],
 }
 
 /// What a check says.

@@ -5,7 +5,7 @@ use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
 use crate::engine::Site;
-use crate::engine::admit::{admit, family_word};
+use crate::engine::admit::{admit, family_word, libvirt_first};
 use crate::engine::libvirt::is_libvirts;
 use crate::engine::owner::owner;
 
@@ -37,6 +37,21 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         return None;
     }
     let flow = scene.flow(gap)?;
+    // An accept in front of libvirt's jumps would open what libvirt closes.
+    let moved = libvirt_first(scene.snapshot, site);
+    let fix = if moved.is_empty() {
+        fix(
+            admit(scene.snapshot, site, flow),
+            "this accepts the bridge's traffic in front of the rule; to make it last, add it to the configuration \
+             that loads the table, or delete the rule there",
+        )
+    } else {
+        fix(
+            moved,
+            "this puts libvirt's chains in front of the rule; to make it last, load the rule before libvirt starts, \
+             or append it in place of inserting it",
+        )
+    };
     let generation = if *legacy { "legacy table" } else { "table" };
     Some(Diagnosis {
         key: format!("{legacy} {family:?} {table} {chain} {handle}"),
@@ -48,10 +63,6 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
             owner(scene.snapshot, site)
         ),
         evidence: Vec::new(),
-        fix: fix(
-            admit(scene.snapshot, site, flow),
-            "this accepts the bridge's traffic in front of the rule; to make it last, add it to the configuration \
-             that loads the table, or delete the rule there",
-        ),
+        fix,
     })
 }

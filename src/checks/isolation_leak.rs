@@ -1,9 +1,12 @@
 //! Something passes that the model forbids, and no more specific check knows why.
 
+use kvmnet_probes::facts::Hook;
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fix, network};
-use crate::engine::libvirt;
+use crate::engine::admit::{base_chain, remove};
+use crate::engine::owner::{Owner, owner};
+use crate::engine::{Decision, Site, Step, libvirt};
 use crate::model::{NetworkZone, Zone};
 
 pub(super) const CHECK: Check = Check {
@@ -44,6 +47,27 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
             format!("network {} reaches further", first.name)
         }
     };
+    if let Some(step) = gap.steps.iter().find(|step| lets_pass(scene, step)) {
+        return Some(Diagnosis {
+            key: format!("{:?}", step.site),
+            subjects: zones.iter().map(|zone| network(&zone.name)).collect(),
+            title: words,
+            cause: format!(
+                "a rule accepts, in front of libvirt's own, what libvirt rejects for the networks' modes: {step}, \
+                 written by {}",
+                match owner(scene.snapshot, &step.site) {
+                    Owner::Libvirt => "somebody else into libvirt's chain".to_owned(),
+                    other => other.to_string(),
+                }
+            ),
+            evidence: Vec::new(),
+            fix: fix(
+                remove(&step.site),
+                "delete the rule where it is loaded from, too. If the traffic is wanted, the network's mode is the \
+                 wrong one",
+            ),
+        });
+    }
     Some(Diagnosis {
         key: words.clone(),
         subjects: zones.iter().map(|zone| network(&zone.name)).collect(),
@@ -56,4 +80,15 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
              bridge: the trace names the rule that accepts",
         ),
     })
+}
+
+/// A rule that is not libvirt's accepts where libvirt's would reject: in front of libvirt's jumps, or in one of its
+/// chains. What is forbidden is accepted by no rule of libvirt's own.
+fn lets_pass(scene: &Scene<'_>, step: &Step) -> bool {
+    let Site::Netfilter { table, chain, hook: Hook::Forward, handle: Some(_), .. } = &step.site else {
+        return false;
+    };
+    let in_front =
+        || base_chain(scene.snapshot, &step.site).is_some_and(|base| !libvirt::jumps(base).0.is_empty());
+    !step.reply && step.decision == Decision::Pass && (libvirt::is_libvirts(table, chain) || in_front())
 }

@@ -17,7 +17,9 @@ pub(super) const CHECK: Check = Check {
                   at the start of somebody's configuration, `iptables -F`, a restart of firewalld: each removes \
                   them. With them goes the isolation: guests of other networks and the outside reach guests \
                   that they should not, while everything else seems to work. Restarting the network daemon \
-                  writes all rules again and leaves the guests alone. Stopping and starting the network does \
+                  writes all rules again and leaves the guests alone; where the nftables backend's table is gone as a \
+                  whole it takes two restarts, since the first deletes some of its own new rules by the handles of \
+                  the old ones. Stopping and starting the network does \
                   not: it fails when the chains are gone, and unplugs running VMs.",
     needs: &["nf-tables", "xtables-legacy", "libvirt"],
     basis: "measured with both of libvirt 11.3's backends: restart, SIGHUP and net-start compared",
@@ -28,7 +30,7 @@ pub(super) const CHECK: Check = Check {
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let explains = match gap.site() {
-        None => true,
+        None | Some(Site::NoNat { .. }) => true,
         Some(Site::Netfilter { table, chain, .. }) => libvirt::is_libvirts(table, chain),
         Some(_) => false,
     };
@@ -69,9 +71,24 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Option<Diagnosis> {
             format!("no rule of libvirt's for packets {missing} by {bridge} (network {})", zone.name),
         )],
         fix: fix(
-            [format!("systemctl restart {}", libvirt::network_service(scene.snapshot))],
+            restarts(scene),
             "guests are not interrupted. Find what removed the rules: `flush ruleset` in /etc/nftables.conf, a \
              firewall's restart, a script with `iptables -F`. Do not use net-destroy and net-start here",
         ),
     })
+}
+
+/// One restart, or two where the whole table is gone: libvirt first deletes the rules that it remembers, network by
+/// network and by handle, and a new table counts its handles from 1 again, so that the second network's turn deletes
+/// what was just written for the first. The second restart finds the right handles (measured with libvirt 11.3).
+fn restarts(scene: &Scene<'_>) -> Vec<String> {
+    let restart = format!("systemctl restart {}", libvirt::network_service(scene.snapshot));
+    let by_nftables = scene.snapshot.libvirt.known().and_then(|libvirt| libvirt.firewall_backend.as_deref());
+    let mut tables = scene.snapshot.nf_tables.items().iter();
+    let is_gone = !tables.any(|table| table.name == libvirt::NFTABLES_TABLE);
+    if by_nftables == Some("nftables") && is_gone {
+        vec![format!("{restart} && {restart}")]
+    } else {
+        vec![restart]
+    }
 }

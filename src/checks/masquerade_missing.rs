@@ -27,6 +27,10 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         return None;
     }
     let zone = scene.networks_of(gap.claim).next()?;
+    // Where more of libvirt's rules are gone than these, that is the finding.
+    if libvirt::rules_are_gone(scene.snapshot, zone, gap.claim.ipv6) {
+        return None;
+    }
     let subnet =
         zone.gateway(gap.claim.ipv6).map_or_else(|| source.to_string(), |net| net.trunc().to_string());
     Some(Diagnosis {

@@ -34,8 +34,11 @@ mod mtu_differs;
 mod netfilter_drop;
 mod network_inactive;
 mod network_not_autostarted;
+mod next_hop_silent;
 mod no_default_route;
+mod no_way_back;
 mod notrack;
+mod opaque_drop;
 mod policy_table_first;
 mod route_drop;
 mod rp_filter;
@@ -55,6 +58,11 @@ mod vnet_not_in_bridge;
 mod wire_disagrees;
 
 pub use check::{Category, Check, Diagnosis, Gap, Scene};
+
+use std::net::IpAddr;
+
+use crate::engine::Step;
+use crate::model::Claim;
 
 /// Every check, by id.
 pub const CHECKS: &[&Check] = &[
@@ -86,8 +94,11 @@ pub const CHECKS: &[&Check] = &[
     &netfilter_drop::CHECK,
     &network_inactive::CHECK,
     &network_not_autostarted::CHECK,
+    &next_hop_silent::CHECK,
     &no_default_route::CHECK,
+    &no_way_back::CHECK,
     &notrack::CHECK,
+    &opaque_drop::CHECK,
     &policy_table_first::CHECK,
     &route_drop::CHECK,
     &rp_filter::CHECK,
@@ -130,9 +141,24 @@ pub fn wire_disagrees(passed: bool) -> (&'static Check, Diagnosis) {
     (&wire_disagrees::CHECK, wire_disagrees::diagnose(passed))
 }
 
-/// Packets that leave the host and are not answered by `target`.
-pub fn upstream_silent(target: &str) -> (&'static Check, Diagnosis) {
-    (&upstream_silent::CHECK, upstream_silent::diagnose(target))
+/// Packets that leave the host and are not answered by `target`; `host_too`: nor is the host itself, if it was tried.
+pub fn upstream_silent(target: &str, host_too: bool) -> (&'static Check, Diagnosis) {
+    (&upstream_silent::CHECK, upstream_silent::diagnose(target, host_too))
+}
+
+/// Packets of which the host says that it finds no way to the next hop.
+pub fn next_hop_silent(scene: &Scene<'_>, claim: &Claim) -> (&'static Check, Diagnosis) {
+    (&next_hop_silent::CHECK, next_hop_silent::diagnose(scene, claim))
+}
+
+/// Packets that leave the host with this source and are not answered, while the host itself is.
+pub fn no_way_back(
+    scene: &Scene<'_>,
+    claim: &Claim,
+    steps: &[Step],
+    source: Option<IpAddr>,
+) -> (&'static Check, Diagnosis) {
+    (&no_way_back::CHECK, no_way_back::diagnose(scene, claim, steps, source))
 }
 
 #[cfg(test)]

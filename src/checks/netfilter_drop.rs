@@ -4,10 +4,10 @@ use kvmnet_probes::facts::{Family, Hook};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
-use crate::engine::admit::family_word;
+use crate::engine::Site;
+use crate::engine::admit::{family_word, remove};
 use crate::engine::libvirt::is_libvirts;
 use crate::engine::owner::owner;
-use crate::engine::{Site, quoted};
 
 pub(super) const CHECK: Check = Check {
     id: "netfilter-drop",
@@ -33,14 +33,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         return None;
     }
     let family = family_word(*family);
-    let (what, commands) = match handle {
-        Some(handle) if !legacy => (
-            format!("by its rule {text}"),
-            vec![format!("nft delete rule {family} {} {} handle {handle}", quoted(table), quoted(chain))],
-        ),
-        Some(_) => (format!("by its rule {text}"), Vec::new()),
-        None => ("by its policy".to_owned(), Vec::new()),
-    };
+    let what = if handle.is_some() { format!("by its rule {text}") } else { "by its policy".to_owned() };
     Some(Diagnosis {
         key: format!("{legacy} {family} {table} {chain} {handle:?}"),
         subjects: vec!["host".to_owned()],
@@ -51,7 +44,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         ),
         evidence: Vec::new(),
         fix: fix(
-            commands,
+            remove(site),
             "look first what else the rule is for; a filter of libvirt's own (clean-traffic) is corrected in the \
              domain's <filterref>",
         ),

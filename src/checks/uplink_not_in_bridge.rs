@@ -1,6 +1,6 @@
 //! A bridge that should join guests to the LAN has no port that leads there.
 
-use kvmnet_probes::facts::ForwardMode;
+use kvmnet_probes::facts::{ForwardMode, IfName};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, link, network};
@@ -70,8 +70,15 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Option<Diagnosis> {
         title: format!("{}: {bridge} has no port to the LAN", zone.name),
         cause: format!("no port of {bridge}, the bridge of network {}, leads to the LAN.", zone.name),
         evidence: std::iter::once(fact("links", format!("{bridge}: the guests' taps are its only ports")))
-            .chain(candidates.iter().map(|port| fact("links", format!("{port}: up, in no bridge"))))
+            .chain(
+                candidates.iter().map(|port| fact("links", format!("{port}: {}", whereabouts(scene, port)))),
+            )
             .collect(),
         fix,
     })
+}
+
+fn whereabouts(scene: &Scene<'_>, port: &IfName) -> String {
+    let master = scene.snapshot.link_named(port.as_str()).and_then(|link| scene.snapshot.link(link.master?));
+    master.map_or_else(|| "in no bridge".to_owned(), |master| format!("in {}", master.name))
 }

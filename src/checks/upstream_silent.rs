@@ -20,17 +20,25 @@ pub(super) const CHECK: Check = Check {
     facts: None,
 };
 
-pub(super) fn diagnose(target: &str) -> Diagnosis {
+pub(super) fn diagnose(target: &str, host_too: bool) -> Diagnosis {
+    let (more, note) = if host_too {
+        (
+            " The host itself is not answered either.",
+            "look upstream: the router, its way to the target, the target. Another target is set by --internet-target",
+        )
+    } else {
+        (
+            "",
+            "try the same from the host; if the host gets no answer either, look upstream. Another target is set by \
+             --internet-target",
+        )
+    };
     Diagnosis {
         key: target.to_owned(),
         subjects: Vec::new(),
         title: format!("{target} does not answer"),
-        cause: format!("the packets to {target} leave the host, and no answer comes back."),
+        cause: format!("the packets to {target} leave the host, and no answer comes back.{more}"),
         evidence: Vec::new(),
-        fix: fix(
-            None::<String>,
-            "try the same from the host; if the host gets no answer either, look upstream. Another target is set by \
-             --internet-target",
-        ),
+        fix: fix(None::<String>, note),
     }
 }

@@ -1,7 +1,8 @@
 //! The commands that let wanted traffic past somebody else's netfilter rules.
 
-use kvmnet_probes::facts::{Data, Expr, Family, Hook, Snapshot, Table, Verdict};
+use kvmnet_probes::facts::{Chain, Data, Expr, Family, Snapshot, Table, Verdict};
 
+use super::libvirt::jumps;
 use super::owner::{Owner, is_iptables, owner, table_at};
 use super::{Site, quoted};
 
@@ -35,19 +36,14 @@ pub enum Service {
 
 /// The commands that let a flow past the base chain of a netfilter site; none if the site is none.
 pub fn admit(snapshot: &Snapshot, site: &Site, flow: Flow<'_>) -> Vec<String> {
-    let Site::Netfilter { family, table, chain, hook, handle, legacy, .. } = site else { return Vec::new() };
+    let Site::Netfilter { family, table, chain, handle, legacy, .. } = site else { return Vec::new() };
     if owner(snapshot, site) == Owner::Firewalld {
         let bridge = quoted(flow.bridge());
         return vec![format!("firewall-cmd --zone=libvirt --change-interface={bridge}")];
     }
-    let base = table_at(snapshot, site).and_then(|table| base_chain(table, *hook)).unwrap_or(chain);
+    let base = base_chain(snapshot, site).map_or(chain, |base| &base.name);
     if *legacy || is_iptables(*family, table, base) {
-        let tool = match (family, legacy) {
-            (Family::Ip6, true) => "ip6tables-legacy",
-            (Family::Ip6, false) => "ip6tables",
-            (_, true) => "iptables-legacy",
-            (_, false) => "iptables",
-        };
+        let tool = iptables(*family, *legacy);
         let docker =
             handle.is_none() && table_at(snapshot, site).is_some_and(|table| docker_user(table, base));
         let chain = if docker { "DOCKER-USER" } else { base };
@@ -65,6 +61,30 @@ pub fn admit(snapshot: &Snapshot, site: &Site, flow: Flow<'_>) -> Vec<String> {
         .collect()
 }
 
+/// The command that deletes the rule of a netfilter site; none if the site is no rule. A rule of a legacy table
+/// has but its place in the chain for a name.
+pub fn remove(site: &Site) -> Option<String> {
+    let Site::Netfilter { family, table, chain, handle: Some(handle), legacy, .. } = site else {
+        return None;
+    };
+    let (table, chain) = (quoted(table), quoted(chain));
+    Some(if *legacy {
+        format!("{} -t {table} -D {chain} {handle}", iptables(*family, true))
+    } else {
+        format!("nft delete rule {} {table} {chain} handle {handle}", family_word(*family))
+    })
+}
+
+/// The tool of iptables' for the tables of a family.
+pub fn iptables(family: Family, legacy: bool) -> &'static str {
+    match (family, legacy) {
+        (Family::Ip6, true) => "ip6tables-legacy",
+        (Family::Ip6, false) => "ip6tables",
+        (_, true) => "iptables-legacy",
+        (_, false) => "iptables",
+    }
+}
+
 /// nft's word for a family.
 pub fn family_word(family: Family) -> &'static str {
     match family {
@@ -77,10 +97,25 @@ pub fn family_word(family: Family) -> &'static str {
     }
 }
 
-fn base_chain(table: &Table, hook: Hook) -> Option<&String> {
-    let at_hook =
-        |chain: &&kvmnet_probes::facts::Chain| chain.base.as_ref().is_some_and(|base| base.hook == hook);
-    Some(&table.chains.iter().find(at_hook)?.name)
+/// The base chain of a netfilter site's table at its hook.
+pub fn base_chain<'a>(snapshot: &'a Snapshot, site: &Site) -> Option<&'a Chain> {
+    let Site::Netfilter { hook, .. } = site else { return None };
+    let at_hook = |chain: &&Chain| chain.base.as_ref().is_some_and(|base| base.hook == *hook);
+    table_at(snapshot, site)?.chains.iter().find(at_hook)
+}
+
+/// The commands that put libvirt's jumps in front of whatever stands there in the base chain of a netfilter site;
+/// none if they are, or if there are none.
+pub fn libvirt_first(snapshot: &Snapshot, site: &Site) -> Vec<String> {
+    let Site::Netfilter { family, legacy, .. } = site else { return Vec::new() };
+    let Some(base) = base_chain(snapshot, site) else { return Vec::new() };
+    let (jumps, in_front) = jumps(base);
+    if in_front {
+        return Vec::new();
+    }
+    let (tool, chain) = (iptables(*family, *legacy), quoted(&base.name));
+    let move_up = |to: &&str| [format!("{tool} -D {chain} -j {to}"), format!("{tool} -I {chain} -j {to}")];
+    jumps.iter().rev().flat_map(move_up).collect()
 }
 
 /// Docker's chain for the administrator's rules is there and the base chain goes through it.

@@ -146,10 +146,16 @@ impl Journey {
     pub(super) fn reply(&self, sets: &mut Arena, claim: &Claim, packet: &Packets) -> Decided<Packets> {
         match claim.traffic {
             // Asked of all and answered by one: to conntrack a flow of its own.
+            Traffic::Dhcp if claim.ipv6 => {
+                let body = Body::Udp { source: 547, destination: 546 };
+                Ok(Packets::one(true, (self.destination, self.source), body))
+            }
+            // The probe asks for a broadcast answer, as a client does that has no address yet (RFC 2131, 4.1).
             Traffic::Dhcp => {
-                let (source, destination) = if claim.ipv6 { (547, 546) } else { (67, 68) };
-                let body = Body::Udp { source, destination };
-                Ok(Packets::one(claim.ipv6, (self.destination, self.source), body))
+                let ends = (self.destination, Some(Ipv4Addr::BROADCAST.into()));
+                let mut reply = Packets::one(false, ends, Body::Udp { source: 67, destination: 68 });
+                reply.set_destination_mac(Some(Mac::BROADCAST));
+                Ok(reply)
             }
             Traffic::Resolve => {
                 let mut reply = packet.reply(sets)?;

@@ -5,8 +5,8 @@
 //! a running one.
 
 use kvmnet_probes::facts::{
-    Bytes, Chain, Compare, Daemon, Expr, Family, ForwardMode, IfIndex, IfName, Rule, Snapshot, Table,
-    XtAction,
+    Bytes, Chain, Compare, Daemon, Data, Expr, Family, ForwardMode, IfIndex, IfName, Rule, Snapshot, Table,
+    Verdict, XtAction,
 };
 
 use crate::model::NetworkZone;
@@ -35,6 +35,22 @@ pub fn writes_rules(mode: ForwardMode) -> bool {
 /// Whether libvirt wrote this chain.
 pub fn is_libvirts(table: &str, chain: &str) -> bool {
     table == NFTABLES_TABLE || chain.starts_with(IPTABLES_PREFIX)
+}
+
+/// The iptables backend's chains to which the rules of `chain` jump, in their order; and whether nothing stands in
+/// front of these jumps.
+pub fn jumps<'a>(chain: &'a Chain) -> (Vec<&'a str>, bool) {
+    let target = |rule: &'a Rule| {
+        rule.exprs.iter().find_map(|expr| match expr {
+            Expr::Immediate { data: Data::Verdict(Verdict::Jump { chain }), .. } => Some(chain.as_str()),
+            _ => None,
+        })
+    };
+    let own = |rule: &&'a Rule| target(rule).is_some_and(|to| to.starts_with(IPTABLES_PREFIX));
+    let jumps: Vec<&str> = chain.rules.iter().filter(own).filter_map(target).collect();
+    let first = chain.rules.iter().take(jumps.len()).filter(own).count();
+    let in_front = first == jumps.len();
+    (jumps, in_front)
 }
 
 /// What libvirt's rules say about one network in one family.

@@ -240,16 +240,19 @@ fn uplink_rank(kind: &LinkKind) -> Option<u8> {
 }
 
 /// Devices that look like a bridge's lost way to its LAN: those that a configuration file puts into
-/// it; else those that could be one, are up, and have neither master nor address. More than one means
+/// it, also if they are in another one; else those that could be one, are up, and have neither master nor address. More than one means
 /// that it cannot be told which.
 pub(crate) fn lost_uplinks(snapshot: &Snapshot, bridge: &IfName) -> Vec<IfName> {
+    let index = snapshot.link_named(bridge.as_str()).map(|link| link.index);
     let declared: Vec<IfName> = snapshot
         .bridge_config
         .items()
         .iter()
         .filter(|file| file.bridge == *bridge)
         .flat_map(|file| file.ports.iter().cloned())
-        .filter(|port| snapshot.link_named(port.as_str()).is_some_and(|link| link.master.is_none()))
+        .filter(|port| {
+            snapshot.link_named(port.as_str()).is_some_and(|link| link.master != index || index.is_none())
+        })
         .collect();
     if !declared.is_empty() {
         return declared;

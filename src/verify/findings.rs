@@ -1,14 +1,18 @@
 //! The findings: each broken claim's causes, joined so that one cause is one finding.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use kvmnet_probes::wire::Observation;
-use kvmnet_reports::{Cell, CellVerdict, Evidence, Expected, Finding, Severity, ZoneKind};
+use kvmnet_probes::wire::{Observation, Sighting};
+use kvmnet_reports::{Cell, CellVerdict, Evidence, Expected, Finding, Predicted, Severity, ZoneKind};
 
-use super::judge::{Judgement, Oddity, way};
+use super::judge::{Judgement, Oddity, by_the_host, way};
 use super::symptom::symptom;
 use super::{Plan, Trial};
-use crate::checks::{Check, Diagnosis, Gap, Scene, explain, hazards, upstream_silent, wire_disagrees};
+use crate::checks::{
+    Check, Diagnosis, Gap, Scene, explain, hazards, next_hop_silent, no_way_back, upstream_silent,
+    wire_disagrees,
+};
 use crate::engine::{Fate, Proof, Site, Step};
 use crate::model::{Claim, Zone};
 
@@ -89,19 +93,37 @@ pub(super) fn findings(case: Case<'_>) -> Vec<Finding> {
 fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
     let (claim, fate) = (&case.claims[at], &case.fates[at]);
     let steps: Vec<&Step> = match claim.expected {
+        // The first of what the facts leave open: the wire has shown that it is lost there.
+        Expected::Allow if fate.predicted == Predicted::Unknown => fate.unknowns().take(1).collect(),
         Expected::Allow => independent(fate),
         Expected::Deny => Vec::new(),
     };
+    match case.judgements[at].oddity {
+        Some(Oddity::NoWayBack) => {
+            let source = left_as(case, at);
+            drafts.of(no_way_back(&case.scene, claim, &fate.steps, source)).add(case, at, None);
+            return;
+        }
+        Some(Oddity::NextHopSilent) => {
+            drafts.of(next_hop_silent(&case.scene, claim)).add(case, at, None);
+            return;
+        }
+        Some(Oddity::Disagreement | Oddity::UpstreamSilent) | None => {}
+    }
     if steps.is_empty() && claim.expected == Expected::Allow || case.judgements[at].oddity.is_some() {
         let draft = drafts.of(wire_disagrees(claim.expected == Expected::Deny));
         draft.add(case, at, None);
         return;
     }
     if steps.is_empty() {
-        drafts.of(explain(&case.scene, &Gap { claim, step: None })).add(case, at, None);
+        drafts.of(explain(&case.scene, &Gap { claim, step: None, steps: &fate.steps })).add(case, at, None);
     }
     for step in steps {
-        drafts.of(explain(&case.scene, &Gap { claim, step: Some(step) })).add(case, at, Some(step));
+        drafts.of(explain(&case.scene, &Gap { claim, step: Some(step), steps: &fate.steps })).add(
+            case,
+            at,
+            Some(step),
+        );
     }
 }
 
@@ -148,19 +170,31 @@ fn is_consequence(site: &Site, of: &Site) -> bool {
     }
 }
 
+/// The source with which the packet was seen to leave.
+fn left_as(case: Case<'_>, at: usize) -> Option<IpAddr> {
+    let Trial::Attempt(attempt) = &case.plan.trials[at] else { return None };
+    let arrival = case.plan.attempts.get(*attempt)?.arrival.as_ref()?;
+    let sightings = &case.observations.get(*attempt)?.sightings;
+    let left = |seen: &&Sighting| seen.outgoing && !seen.answer && seen.device == *arrival;
+    sightings.iter().find(left)?.source
+}
+
 /// Adds a cell that is not broken but odd.
 fn odd(case: Case<'_>, at: usize, oddity: Oddity, drafts: &mut Drafts) {
     let claim = &case.claims[at];
     let diagnosis = match oddity {
+        // No gap: it was forgiven.
+        Oddity::NoWayBack | Oddity::NextHopSilent => return,
         Oddity::Disagreement => wire_disagrees(true),
         Oddity::UpstreamSilent => {
             let target = claim.destination.map_or_else(|| "the destination".to_owned(), |to| to.to_string());
+            let host_too = by_the_host(at, case.plan, case.observations) == Some(false);
             match claim.to {
-                Zone::Internet => upstream_silent(&target),
+                Zone::Internet => upstream_silent(&target, host_too),
                 Zone::Gateway(_) | Zone::Host | Zone::Outside => {
-                    upstream_silent(&format!("the LAN's router {target}"))
+                    upstream_silent(&format!("the LAN's router {target}"), false)
                 }
-                Zone::Nic(nic) => upstream_silent(&case.scene.topology.nics[nic].label()),
+                Zone::Nic(nic) => upstream_silent(&case.scene.topology.nics[nic].label(), false),
             }
         }
     };

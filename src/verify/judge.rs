@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{Family, Mac, Snapshot};
-use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender, Sighting};
+use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender, Sighting, is_unresolved};
 use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted};
 
 use super::{Plan, Trial};
@@ -27,6 +27,10 @@ pub(super) enum Oddity {
     Disagreement,
     /// The packet left the host and nobody answered.
     UpstreamSilent,
+    /// The same, though the host itself is answered by the same target.
+    NoWayBack,
+    /// The host refused it for want of the next hop's MAC.
+    NextHopSilent,
 }
 
 /// What the wire showed, in the words that decide.
@@ -45,8 +49,11 @@ enum Seen {
     Misaddressed(Mac),
     /// It came out with a source that should have been rewritten.
     ArrivedUntranslated(IpAddr),
-    /// Refused by an address of this host.
-    RefusedHere(String),
+    /// Refused by an address of this host; `unresolved`: as it is when nobody answers for the next hop's address.
+    RefusedHere {
+        words: String,
+        unresolved: bool,
+    },
     /// Refused by somebody behind the host.
     RefusedBeyond(String),
     /// It never came out where it should.
@@ -57,18 +64,19 @@ enum Seen {
     Stranger(String),
 }
 
+/// What follows for the claim that is number `at` of the plan's.
 pub(super) fn judge(
     snapshot: &Snapshot,
     topology: &Topology,
-    claim: &Claim,
+    (at, claim): (usize, &Claim),
     fate: &Fate,
-    trial: &Trial,
     plan: &Plan,
     observations: &[Observation],
 ) -> Judgement {
-    let seen = match trial {
-        Trial::None(reason) => Seen::Unplanned(reason.clone()),
-        Trial::Attempt(at) => match (plan.attempts.get(*at), observations.get(*at)) {
+    let seen = match plan.trials.get(at) {
+        None => Seen::Failed("it was not planned".to_owned()),
+        Some(Trial::None(reason)) => Seen::Unplanned(reason.clone()),
+        Some(Trial::Attempt(at)) => match (plan.attempts.get(*at), observations.get(*at)) {
             (Some(attempt), Some(observation)) => {
                 match see(snapshot, topology, claim, attempt, observation) {
                     Seen::Answered if passes_by(claim, fate) => {
@@ -81,8 +89,18 @@ pub(super) fn judge(
         },
     };
     match claim.expected {
-        Expected::Allow => allow(claim, fate, seen),
+        Expected::Allow => allow(claim, fate, seen, by_the_host(at, plan, observations)),
         Expected::Deny => deny(fate, seen),
+    }
+}
+
+/// Whether the host is answered itself by whom the claim asks; `None` if it was not tried.
+pub(super) fn by_the_host(claim: usize, plan: &Plan, observations: &[Observation]) -> Option<bool> {
+    let observation = observations.get((*plan.own.get(claim)?)?)?;
+    match observation.outcome {
+        Outcome::Answered { .. } => Some(true),
+        Outcome::Refused { .. } | Outcome::Silent => Some(false),
+        Outcome::NotTried { .. } => None,
     }
 }
 
@@ -112,7 +130,8 @@ fn see(
         Outcome::Refused { by, error } => {
             let own = snapshot.addresses.items().iter().any(|address| address.net.addr() == *by);
             let words = format!("refused by {by}: {error}");
-            if own { Seen::RefusedHere(words) } else { Seen::RefusedBeyond(words) }
+            let unresolved = is_unresolved(error);
+            if own { Seen::RefusedHere { words, unresolved } } else { Seen::RefusedBeyond(words) }
         }
         Outcome::Silent => match arrival {
             Some(sighting) => {
@@ -177,7 +196,8 @@ fn untranslated(topology: &Topology, claim: &Claim, sighting: &Sighting) -> Opti
     (sighting.source == Some(private)).then_some(private)
 }
 
-fn allow(claim: &Claim, fate: &Fate, seen: Seen) -> Judgement {
+/// `host`: whether the host itself is answered by the same target.
+fn allow(claim: &Claim, fate: &Fate, seen: Seen, host: Option<bool>) -> Judgement {
     let proof = fate.predicted;
     match seen {
         Seen::Unplanned(reason) => Judgement {
@@ -204,21 +224,32 @@ fn allow(claim: &Claim, fate: &Fate, seen: Seen) -> Judgement {
         Seen::Arrived if matches!(claim.to, Zone::Gateway(_)) && claim.destination.is_none() => {
             passed(proof, Some("left by the uplink; the LAN's router is not known to the host".to_owned()))
         }
-        Seen::Arrived if for_nic(claim) && loses_answer(fate) => {
+        // Every guest that runs answers for its address.
+        Seen::Arrived
+            if for_nic(claim)
+                && (loses_answer(fate)
+                    || claim.traffic == Traffic::Resolve && fate.unknowns().any(|step| step.reply)) =>
+        {
             stopped(proof, Some("delivered to the tap; no answer came".to_owned()))
         }
-        Seen::Arrived => silent(proof, "left the host's side; nobody answered".to_owned()),
+        Seen::Arrived => silent(proof, "left the host's side; nobody answered".to_owned(), host),
         Seen::AnswerLost => {
             stopped(proof, Some("answered, but the answer was lost on its way back".to_owned()))
         }
-        Seen::RefusedBeyond(words) => silent(proof, words),
+        Seen::RefusedBeyond(words) => silent(proof, words, host),
         Seen::ArrivedUntranslated(source) => {
             stopped(proof, Some(format!("left with the source {source}: no answer can find its way back")))
         }
         Seen::Misaddressed(mac) => {
             stopped(proof, Some(format!("came to the tap for {mac}, which is not the guest's MAC")))
         }
-        Seen::RefusedHere(words) | Seen::Stranger(words) => stopped(proof, Some(words)),
+        Seen::RefusedHere { words, unresolved: true }
+            if claim.to == Zone::Internet && matches!(proof, Predicted::Allow | Predicted::Unknown) =>
+        {
+            let oddity = Some(Oddity::NextHopSilent);
+            Judgement { observed: Observed::NoReply, verdict: CellVerdict::Gap, note: Some(words), oddity }
+        }
+        Seen::RefusedHere { words, .. } | Seen::Stranger(words) => stopped(proof, Some(words)),
         Seen::Lost => stopped(proof, Some("never came out where it should".to_owned())),
         Seen::Unanswered => stopped(proof, Some("nobody answered".to_owned())),
     }
@@ -238,22 +269,29 @@ fn passed(proof: Predicted, note: Option<String>) -> Judgement {
 }
 
 /// The host did its share and nobody answered beyond it.
-fn silent(proof: Predicted, note: String) -> Judgement {
-    let (verdict, oddity) = match proof {
-        Predicted::Deny | Predicted::Partial => (CellVerdict::Gap, None),
-        Predicted::Allow | Predicted::Unknown => (CellVerdict::Unknown, Some(Oddity::UpstreamSilent)),
+fn silent(proof: Predicted, note: String, host: Option<bool>) -> Judgement {
+    let note = match host {
+        Some(true) => note + "; the host itself is answered",
+        Some(false) => note + "; nor is the host itself answered",
+        None => note,
+    };
+    let (verdict, oddity) = match (proof, host) {
+        (Predicted::Deny | Predicted::Partial, _) => (CellVerdict::Gap, None),
+        (Predicted::Allow | Predicted::Unknown, Some(true)) => (CellVerdict::Gap, Some(Oddity::NoWayBack)),
+        (Predicted::Allow | Predicted::Unknown, Some(false) | None) => {
+            (CellVerdict::Unknown, Some(Oddity::UpstreamSilent))
+        }
     };
     Judgement { observed: Observed::NoReply, verdict, note: Some(note), oddity }
 }
 
-/// The host lost or refused it.
+/// The host lost or refused it. Where the facts leave it open the wire has decided.
 fn stopped(proof: Predicted, note: Option<String>) -> Judgement {
-    let (verdict, oddity) = match proof {
-        Predicted::Deny | Predicted::Partial => (CellVerdict::Gap, None),
-        Predicted::Allow => (CellVerdict::Gap, Some(Oddity::Disagreement)),
-        Predicted::Unknown => (CellVerdict::Unknown, None),
+    let oddity = match proof {
+        Predicted::Deny | Predicted::Partial | Predicted::Unknown => None,
+        Predicted::Allow => Some(Oddity::Disagreement),
     };
-    Judgement { observed: Observed::NoReply, verdict, note, oddity }
+    Judgement { observed: Observed::NoReply, verdict: CellVerdict::Gap, note, oddity }
 }
 
 fn deny(fate: &Fate, seen: Seen) -> Judgement {
@@ -275,7 +313,7 @@ fn deny(fate: &Fate, seen: Seen) -> Judgement {
         }
         Seen::Unplanned(reason) => (Observed::NotTried, Some(reason)),
         Seen::Failed(reason) => (Observed::NotTried, Some(format!("could not be tried: {reason}"))),
-        Seen::RefusedHere(words) | Seen::RefusedBeyond(words) | Seen::Stranger(words) => {
+        Seen::RefusedHere { words, .. } | Seen::RefusedBeyond(words) | Seen::Stranger(words) => {
             (Observed::NoReply, Some(words))
         }
         Seen::Lost | Seen::Unanswered => (Observed::NoReply, None),

@@ -8,7 +8,7 @@ use kvmnet_reports::Expected;
 
 use super::Reach;
 use super::reach::Within;
-use crate::model::{AddressSource, Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Zone};
+use crate::model::{AddressSource, Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Uplink, Zone};
 
 /// The name that DNS servers are asked for: they answer it from their own hosts file, so that a dead
 /// upstream does not look like a dead server.
@@ -40,12 +40,16 @@ pub struct Plan {
     pub attempts: Vec<Attempt>,
     /// How each claim is tried, in the claims' order.
     pub trials: Vec<Trial>,
+    /// The attempt by which the host itself asks what a claim asks of the internet, in the claims' order: it tells
+    /// trouble upstream from trouble of the guest's.
+    pub own: Vec<Option<usize>>,
 }
 
 impl Plan {
     /// Nothing is sent, for one reason.
     pub fn untried(claims: &[Claim], reason: &str) -> Self {
-        Self { attempts: Vec::new(), trials: vec![Trial::None(reason.to_owned()); claims.len()] }
+        let trials = vec![Trial::None(reason.to_owned()); claims.len()];
+        Self { attempts: Vec::new(), trials, own: vec![None; claims.len()] }
     }
 }
 
@@ -53,7 +57,7 @@ impl Plan {
 pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: Reach) -> Plan {
     let within = Within::new(reach, snapshot, topology);
     let mut attempts = Vec::new();
-    let trials = claims
+    let trials: Vec<Trial> = claims
         .iter()
         .map(|claim| {
             if !within.covers(claim) {
@@ -68,7 +72,20 @@ pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: R
             }
         })
         .collect();
-    Plan { attempts, trials }
+    let mut asked: Vec<((Option<IpAddr>, Traffic), usize)> = Vec::new();
+    let mut own = vec![None; claims.len()];
+    for (at, claim) in claims.iter().enumerate().filter(|(at, _)| matches!(trials[*at], Trial::Attempt(_))) {
+        let same = (claim.destination, claim.traffic);
+        own[at] = asked.iter().find(|(question, _)| *question == same).map(|(_, attempt)| *attempt);
+        if own[at].is_none()
+            && let Some(attempt) = (Planner { snapshot, topology, claim }).by_the_host()
+        {
+            asked.push((same, attempts.len()));
+            own[at] = Some(attempts.len());
+            attempts.push(attempt);
+        }
+    }
+    Plan { attempts, trials, own }
 }
 
 /// One claim and where it is tried.
@@ -161,13 +178,37 @@ impl<'a> Planner<'a> {
             let uplink = self.lan_port(network)?;
             (NextHopMac::Resolve(router), vec![uplink.clone()], Some(uplink))
         } else {
-            let (bridge, mac) = self.bridge(network)?;
+            let (bridge, mac) = self.bridge_under(nic, network)?;
             let uplink = self.routed_uplink(network);
             let watch = std::iter::once(bridge).chain(uplink.clone()).collect();
             (NextHopMac::Known(mac), watch, uplink)
         };
         let wants_answer = self.claim.expected == Expected::Allow;
         Ok(Attempt { sender, probe: self.probe(via)?, watch, arrival, wants_answer })
+    }
+
+    /// What the host itself asks of the internet, where it is meant to route the same for a guest by its own way.
+    fn by_the_host(self) -> Option<Attempt> {
+        let (Zone::Nic(nic), Zone::Internet, Expected::Allow) =
+            (self.claim.from, self.claim.to, self.claim.expected)
+        else {
+            return None;
+        };
+        let network = self.topology.network_of(self.topology.nics.get(nic)?).filter(|zone| !zone.is_lan())?;
+        let uplink = self.routed_uplink(network)?;
+        let own = |own: &&Uplink| own.device == uplink.index && own.ipv6 == self.claim.ipv6;
+        self.topology.uplinks.iter().find(own)?;
+        // The kernel finds the way, the source and the next hop.
+        let mac = self.snapshot.link(uplink.index)?.mac?;
+        let probe = self.probe(NextHopMac::Known(mac)).ok()?;
+        let sender = Sender::AsHost { device: uplink.clone(), mac, address: None };
+        Some(Attempt {
+            sender,
+            probe,
+            watch: vec![uplink.clone()],
+            arrival: Some(uplink),
+            wants_answer: true,
+        })
     }
 
     fn to_nic(self, from: &Nic, to: &Nic) -> Result<Attempt, String> {
@@ -182,7 +223,7 @@ impl<'a> Planner<'a> {
         let (via, mut watch) = if together {
             (NextHopMac::Known(to.mac), Vec::new())
         } else {
-            let (bridge, mac) = self.bridge(network)?;
+            let (bridge, mac) = self.bridge_under(from, network)?;
             (NextHopMac::Known(mac), vec![bridge])
         };
         watch.push(tap.clone());
@@ -229,7 +270,7 @@ impl<'a> Planner<'a> {
         };
         let wants_answer = self.claim.expected == Expected::Allow && !nic.paused;
         Ok(Attempt {
-            sender: Sender::AsOutside { uplink, mac, address },
+            sender: Sender::AsOutside { xdp: self.driver_program(uplink.index), uplink, mac, address },
             probe: self.probe(via)?,
             watch: vec![tap.clone()],
             arrival: Some(tap),
@@ -276,10 +317,24 @@ impl<'a> Planner<'a> {
         self.topology.network_of(nic).ok_or_else(|| format!("{} belongs to no known network", nic.label()))
     }
 
+    /// The bridge by which what a NIC sends comes up to the host. What must not get through is tried by the
+    /// bridge that really carries it, as it is proved.
+    fn bridge_under(self, nic: &Nic, network: &NetworkZone) -> Result<(Device, Mac), String> {
+        match nic.bridge.as_ref().filter(|_| self.claim.expected == Expected::Deny) {
+            Some((index, _)) => self.bridge_device(*index, network),
+            None => self.bridge(network),
+        }
+    }
+
     /// The bridge of a network with its MAC.
     fn bridge(self, network: &NetworkZone) -> Result<(Device, Mac), String> {
-        let link = network.bridge_index.and_then(|index| self.snapshot.link(index));
-        let link = link.ok_or_else(|| format!("network {} has no bridge", network.name))?;
+        let index = network.bridge_index.ok_or_else(|| format!("network {} has no bridge", network.name))?;
+        self.bridge_device(index, network)
+    }
+
+    fn bridge_device(self, index: IfIndex, network: &NetworkZone) -> Result<(Device, Mac), String> {
+        let link = self.snapshot.link(index);
+        let link = link.ok_or_else(|| format!("the bridge of network {} is gone", network.name))?;
         let mac = link.mac.ok_or_else(|| format!("{} has no MAC", link.name))?;
         if link.up {
             Ok((Device { index: link.index, name: link.name.clone() }, mac))
@@ -316,8 +371,17 @@ impl<'a> Planner<'a> {
         let bridge = nic.bridge.as_ref().and_then(|(index, _)| self.snapshot.link(*index));
         match bridge {
             Some(bridge) if !bridge.up => Err(format!("{} is down", bridge.name)),
-            _ => Ok(Sender::AsVm { tap, mac: nic.mac, address: self.claim.source, vlan: None }),
+            _ => {
+                let xdp = self.driver_program(tap.index);
+                Ok(Sender::AsVm { tap, xdp, mac: nic.mac, address: self.claim.source, vlan: None })
+            }
         }
+    }
+
+    /// The XDP program in a device's driver. Generic ones see injected frames like any others.
+    fn driver_program(self, device: IfIndex) -> Option<u32> {
+        let programs = &self.snapshot.link(device)?.xdp;
+        programs.iter().find(|program| program.mode == "driver").map(|program| program.program_id)
     }
 
     fn with_source(self, nic: &Nic, sender: Sender) -> Result<Sender, String> {

@@ -54,9 +54,9 @@ pub fn report(
 ) -> Report {
     let mut judgements: Vec<Judgement> = claims
         .iter()
+        .enumerate()
         .zip(fates)
-        .zip(&plan.trials)
-        .map(|((claim, fate), trial)| judge(snapshot, topology, claim, fate, trial, plan, observations))
+        .map(|(claim, fate)| judge(snapshot, topology, claim, fate, plan, observations))
         .collect();
     forgive_choosy_targets(claims, &mut judgements);
     let matrix: Vec<Cell> = claims
@@ -99,7 +99,7 @@ fn forgive_choosy_targets(claims: &[Claim], judgements: &mut [Judgement]) {
                 && other.traffic != claim.traffic
                 && other.traffic != Traffic::Resolve
         };
-        if judgement.oddity == Some(Oddity::UpstreamSilent)
+        if matches!(judgement.oddity, Some(Oddity::UpstreamSilent | Oddity::NoWayBack))
             && claim.to == Zone::Internet
             && let Some(other) = answered.iter().copied().find(same_path)
         {

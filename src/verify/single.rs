@@ -31,7 +31,7 @@ pub fn single(
     plan: &Plan,
     observations: &[Observation],
 ) -> Option<Single> {
-    let judgement = judge(snapshot, topology, claim, fate, plan.trials.first()?, plan, observations);
+    let judgement = judge(snapshot, topology, (0, claim), fate, plan, observations);
     Some(Single {
         observed: judgement.observed,
         verdict: judgement.verdict,

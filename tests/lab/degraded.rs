@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kvmnet_reports::{CellVerdict, Observed, Report, SourceStatus, Verdict, Zone};
 
 use crate::host::{Backend, Host, INTERNET, Ran, kvmnet};
-use crate::scenario::{assert_healthy, on_shared_host};
+use crate::shared_host::{assert_healthy, on_shared_host};
 
 /// The sources that were not read, with the reason.
 fn missing(report: &Report) -> Vec<(&str, &str)> {
@@ -49,7 +49,7 @@ fn assert_told_in_words(host: &Host, reason: &str) {
 
 #[test]
 fn a_host_without_libvirt_is_read_from_the_kernel_alone() {
-    if !crate::can_run() {
+    if !crate::host::can_run() {
         return;
     }
     let host = Host::start(Backend::None, &[]);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::agree;
 use crate::host::{Backend, Host};
-use crate::scenario::{let_guests_speak, on_shared_host};
+use crate::shared_host::{let_guests_speak, on_shared_host};
 
 /// What a healthy host of the lab lacks: rules with sets, a network and a domain that do not run. It
 /// changes nothing for the guests.

@@ -9,6 +9,17 @@ use std::time::Duration;
 use kvmnet_reports::Report;
 use serde_json::Value;
 
+/// Whether a private host can be set up here; says so if not.
+pub(crate) fn can_run() -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let required = std::env::var("KVMNET_LAB").is_ok_and(|v| v == "require");
+    assert!(!required, "KVMNET_LAB=require, but a private host needs root");
+    eprintln!("skipped: a private host needs root");
+    false
+}
+
 /// libvirt's firewall backend, or no libvirt at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
@@ -116,6 +127,12 @@ impl Host {
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
         self.run(script).ok(script)
+    }
+
+    /// Writes a file of the host's.
+    pub(crate) fn write(&self, path: &str, content: &[u8]) {
+        std::fs::write(format!("/proc/{}/root{path}", self.unshare.id()), content)
+            .expect("the host has the folder");
     }
 
     /// What a command on the host prints as JSON; null if it prints nothing.

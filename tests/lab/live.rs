@@ -1,10 +1,10 @@
 //! One packet on the wire beside what the facts say of it: `kvmnet trace --live`.
 
-use kvmnet_reports::{Cell, Observed, ZoneKind};
+use kvmnet_reports::{Cell, CellVerdict, Expected, Observed, ZoneKind};
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET};
-use crate::scenario::{assert_healthy, on_shared_host};
+use crate::shared_host::{assert_healthy, on_shared_host};
 
 /// The exit code and the trace.
 #[track_caller]
@@ -63,6 +63,41 @@ fn a_packet_is_seen_where_the_facts_say() {
     });
 }
 
+/// What the doctor says of a host on which a program at web1's tap drops what the guest sends.
+#[track_caller]
+fn assert_program_named(host: &Host, program: &str) {
+    let (code, report) = host.doctor(&[]);
+    let ids: Vec<_> = report.findings.iter().map(|finding| finding.id.as_str()).collect();
+    assert_eq!((code, &ids[..]), (1, &["opaque-drop"][..]), "{:#?}", report.findings);
+    let finding = &report.findings[0];
+    assert!(finding.cause.contains(program), "{finding:#?}");
+    assert!(finding.subjects.contains(&"vm:web1".to_owned()), "{finding:#?}");
+    for cell in &report.matrix {
+        let sent_by_web1 = cell.from.vm.as_deref() == Some("web1");
+        let wanted = cell.expected == Expected::Allow;
+        if sent_by_web1 && wanted {
+            assert_eq!(cell.verdict, CellVerdict::Gap, "{cell:?}");
+        }
+    }
+    assert!(!host.guest_reaches("web1", INTERNET), "the guest itself is cut off");
+}
+
+/// An XDP program in the tap's driver: what is sent as the guest passes it, as what the guest sends does.
+#[test]
+fn the_drivers_program_decides_about_what_is_sent_as_the_guest() {
+    on_shared_host(Backend::Nftables, |host| {
+        let tap = host.sh("virsh domiflist web1 | awk '/network/ { print $1 }'");
+        let tap = tap.trim();
+        host.write("/run/lab/drop.o", &crate::bpf_object::xdp_drop());
+        for mode in ["xdpdrv", "xdpgeneric"] {
+            host.sh(&format!("ip link set {tap} {mode} object /run/lab/drop.o section xdp"));
+            assert_program_named(host, "XDP program");
+            host.sh(&format!("ip link set {tap} {mode} off"));
+        }
+        assert_healthy(host);
+    });
+}
+
 /// A filter that the facts cannot show: a program at the tap's ingress. What it does is not known, and the wire
 /// tells.
 #[test]
@@ -74,8 +109,9 @@ fn the_wire_decides_where_a_program_may() {
             "tc qdisc add dev {tap} clsact && \
              tc filter add dev {tap} ingress bpf da bytecode '1,6 0 0 2,'"
         ));
+        assert_program_named(host, "tc bpf");
         let (code, trace) = trace(host, &format!("--from vm:web1 --to {INTERNET}"));
-        assert_eq!((code, &trace["predicted"]), (Some(3), &"unknown".into()), "{trace:#}");
+        assert_eq!((code, &trace["predicted"]), (Some(1), &"unknown".into()), "{trace:#}");
         assert_eq!(trace["wire"]["observed"], "no-reply", "{trace:#}");
         assert_eq!(seen(&trace), [format!("{tap} in {}", source(&trace))], "it gets no further: {trace:#}");
         host.sh(&format!("tc qdisc del dev {tap} clsact"));

@@ -12,25 +12,15 @@
 /// The facts' comparison with `ip` and `bridge`, which the facts' own tests use too.
 #[path = "../../probes/tests/agree/mod.rs"]
 mod agree;
+mod bpf_object;
 mod degraded;
 mod facts;
-mod faults;
+mod healthy;
 mod host;
 mod live;
 mod modes;
 mod ports;
-mod scenario;
+mod shared_host;
 mod snapshot;
 mod topology;
 mod untouched;
-
-/// Whether the lab can be set up here; says so if not.
-fn can_run() -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    let required = std::env::var("KVMNET_LAB").is_ok_and(|v| v == "require");
-    assert!(!required, "KVMNET_LAB=require, but the lab needs root");
-    eprintln!("skipped: the lab needs root");
-    false
-}

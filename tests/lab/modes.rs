@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET};
-use crate::scenario::{assert_healthy, on_shared_host};
+use crate::shared_host::{assert_healthy, on_shared_host};
 
 /// A network and how many guests are plugged into it.
 struct Network {

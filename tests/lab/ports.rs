@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::host::{Backend, Host};
-use crate::scenario::{PLUGGED, assert_healthy, let_guests_speak, on_shared_host};
+use crate::shared_host::{PLUGGED, assert_healthy, let_guests_speak, on_shared_host};
 
 /// `kvmnet ports` on the host: exit code and list.
 #[track_caller]

@@ -3,7 +3,7 @@
 use kvmnet_reports::{Expected, Predicted, Report, Summary};
 
 use crate::host::{Backend, Host};
-use crate::scenario::{assert_healthy, on_shared_host};
+use crate::shared_host::{assert_healthy, on_shared_host};
 
 /// The note of a claim that was not tried, on a live and on a recorded host.
 const LIVE: &str = "not tried: --static";

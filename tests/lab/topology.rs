@@ -2,7 +2,7 @@
 //! other tests stand on this.
 
 use crate::host::{Backend, INTERNET};
-use crate::scenario::on_shared_host;
+use crate::shared_host::on_shared_host;
 
 fn guests_reach_what_their_network_allows(backend: Backend) {
     on_shared_host(backend, |host| {

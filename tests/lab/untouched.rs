@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET, kvmnet};
-use crate::scenario::{assert_healthy, let_guests_speak, on_shared_host};
+use crate::shared_host::{assert_healthy, let_guests_speak, on_shared_host};
 
 /// What is compared, besides the devices: a name, and the command that prints it.
 const SECTIONS: [(&str, &str); 13] = [

@@ -167,7 +167,7 @@ fn everybody_speaks() -> Vec<Attempt> {
     guests
         .chain([router])
         .map(|(tap, mac, target)| Attempt {
-            sender: Sender::AsVm { tap: device(tap), mac, address: None, vlan: None },
+            sender: Sender::AsVm { tap: device(tap), xdp: None, mac, address: None, vlan: None },
             probe: Probe::Resolve { target: ip(target), only: None },
             watch: Vec::new(),
             arrival: None,

@@ -1,5 +1,6 @@
-//! `bpf(2)`: an XDP program of two instructions, through which frames enter a device as if its
-//! driver had received them (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18).
+//! `bpf(2)`: XDP programs, through which frames enter a device as if its driver had received them
+//! (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18): one of our own of two instructions, or the one that the
+//! driver runs.
 #![expect(unsafe_code, reason = "no crate offers the test run without a whole BPF toolchain")]
 #![expect(clippy::cast_possible_truncation, reason = "what is cast are constants and sizes of structs")]
 
@@ -8,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 const PROG_LOAD: libc::c_long = 5;
 const PROG_TEST_RUN: libc::c_long = 10;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const PROG_TYPE_XDP: u32 = 6;
 const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 
@@ -29,6 +31,14 @@ struct LoadAttr {
     log_buf: u64,
     kern_version: u32,
     prog_flags: u32,
+}
+
+/// The part of `union bpf_attr` that `BPF_PROG_GET_FD_BY_ID` reads.
+#[repr(C)]
+struct FdByIdAttr {
+    prog_id: u32,
+    next_id: u32,
+    open_flags: u32,
 }
 
 /// The part of `union bpf_attr` that `BPF_PROG_TEST_RUN` reads.
@@ -65,13 +75,14 @@ struct XdpMd {
     egress_ifindex: u32,
 }
 
-/// A loaded XDP program that passes everything. It is attached to nothing.
+/// A loaded XDP program.
 #[derive(Debug)]
-pub(crate) struct XdpPass(OwnedFd);
+pub(crate) struct XdpProgram(OwnedFd);
 
-impl XdpPass {
-    /// Loads it. Needs `CAP_BPF` and `CAP_NET_ADMIN` in the initial user namespace.
-    pub(crate) fn load() -> io::Result<Self> {
+impl XdpProgram {
+    /// One that passes everything, attached to nothing. Needs `CAP_BPF` and `CAP_NET_ADMIN` in the initial
+    /// user namespace.
+    pub(crate) fn pass() -> io::Result<Self> {
         let mut attr = LoadAttr {
             prog_type: PROG_TYPE_XDP,
             insn_cnt: 2,
@@ -86,6 +97,20 @@ impl XdpPass {
         // SAFETY: `attr` is a prefix of `union bpf_attr` of the given size, and the pointers in it
         // are to constants.
         let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw mut attr, size_of::<LoadAttr>()) };
+        Self::owning(fd)
+    }
+
+    /// The one with this id. Needs `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id` in `kernel/bpf/syscall.c`).
+    pub(crate) fn with_id(id: u32) -> io::Result<Self> {
+        let mut attr = FdByIdAttr { prog_id: id, next_id: 0, open_flags: 0 };
+        // SAFETY: `attr` is a prefix of `union bpf_attr` of the given size, without pointers.
+        let fd = unsafe {
+            libc::syscall(libc::SYS_bpf, PROG_GET_FD_BY_ID, &raw mut attr, size_of::<FdByIdAttr>())
+        };
+        Self::owning(fd)
+    }
+
+    fn owning(fd: libc::c_long) -> io::Result<Self> {
         match i32::try_from(fd) {
             // SAFETY: the kernel has just given this descriptor to us alone.
             Ok(fd) if fd >= 0 => Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) })),
@@ -93,8 +118,9 @@ impl XdpPass {
         }
     }
 
-    /// Lets `frame` enter the device with this index, in the network namespace of the caller, once.
-    /// Success says that the kernel took the frame, not that a bridge took it from the device.
+    /// Lets `frame` enter the device with this index, in the network namespace of the caller, once, if the
+    /// program passes it. Success says that the kernel took the frame, not that a bridge took it from the
+    /// device.
     pub(crate) fn inject(&self, ingress_ifindex: u32, frame: &[u8]) -> io::Result<()> {
         let length = u32::try_from(frame.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut context = XdpMd { data_end: length, ingress_ifindex, ..XdpMd::default() };

@@ -404,11 +404,20 @@ fn target_mac(advertisement: &[u8]) -> Option<Mac> {
     None
 }
 
+const HOST_UNREACHABLE: &str = "host unreachable";
+const ADDRESS_UNREACHABLE: &str = "address unreachable";
+
+/// Whether an error is the one that a router sends when nobody answers for the next hop's address.
+pub fn is_unresolved(error: &str) -> bool {
+    matches!(error, HOST_UNREACHABLE | ADDRESS_UNREACHABLE)
+}
+
 /// The words of RFC 792 and RFC 1812, 5.2.7.
 fn icmp_error(kind: u8, code: u8, body: &[u8]) -> String {
     let words = match (kind, code) {
         (3, 0 | 6 | 11) => "network unreachable",
-        (3, 1 | 7 | 12) => "host unreachable",
+        (3, 1) => HOST_UNREACHABLE,
+        (3, 7 | 12) => "host unreachable for this network or type of service",
         (3, 2) => "protocol unreachable",
         (3, 3) => "port unreachable",
         (3, 4) => {
@@ -430,7 +439,7 @@ fn icmpv6_error(kind: u8, code: u8, body: &[u8]) -> String {
         (1, 0) => "no route to the destination",
         (1, 1) => "administratively prohibited",
         (1, 2) => "beyond the scope of the source address",
-        (1, 3) => "address unreachable",
+        (1, 3) => ADDRESS_UNREACHABLE,
         (1, 4) => "port unreachable",
         (1, 5) => "source address failed the ingress policy",
         (1, 6) => "reject route to the destination",

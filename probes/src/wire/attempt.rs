@@ -22,6 +22,8 @@ pub enum Sender {
     AsVm {
         /// The tap.
         tap: Device,
+        /// The id of the XDP program in the tap's driver, which what the guest sends passes first.
+        xdp: Option<u32>,
         /// The NIC's MAC.
         mac: Mac,
         /// The NIC's own address of the probe's family, if it is known. Without one only probes that
@@ -45,6 +47,8 @@ pub enum Sender {
     AsOutside {
         /// The uplink.
         uplink: Device,
+        /// The id of the XDP program in its driver, which what comes in passes first.
+        xdp: Option<u32>,
         /// The source MAC to use: the router's, if it is known.
         mac: Mac,
         /// The source address to use.

@@ -163,7 +163,7 @@ impl<'a> Exchange<'a> {
         if answer {
             // Answers to what was injected leave by the device, answers to the host come in by it.
             let back = match self.plan.way {
-                Way::Inject(_) => at_own && caught.outgoing && takes(self.plan.mac, caught),
+                Way::Inject(..) => at_own && caught.outgoing && takes(self.plan.mac, caught),
                 Way::Frame(_) => at_own && !caught.outgoing,
                 // The host's sockets say what reached the host.
                 Way::Host(_) => false,

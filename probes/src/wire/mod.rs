@@ -13,5 +13,6 @@ mod plan;
 mod run;
 mod send;
 
+pub use answer::is_unresolved;
 pub use attempt::*;
 pub use run::run;

@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Watch(io::Error),
     #[error("sending as a VM needs CAP_BPF and CAP_NET_ADMIN in the initial user namespace: {0}")]
     Load(io::Error),
+    #[error("frames at {device} pass its XDP program {id}, which takes CAP_SYS_ADMIN to run: {source}")]
+    Program { device: String, id: u32, source: io::Error },
     #[error("cannot let a frame enter at {device} (Linux before 5.18 cannot do it at all): {source}")]
     Inject { device: String, source: io::Error },
     #[error("cannot send a frame out of {device}: {source}")]
@@ -55,8 +57,9 @@ pub(super) enum Trouble {
 /// By which way the packets of an attempt leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way<'a> {
-    /// They enter at the device as if received from its other end.
-    Inject(&'a Device),
+    /// They enter at the device as if received from its other end, by the XDP program of its driver if it has
+    /// one.
+    Inject(&'a Device, Option<u32>),
     /// They leave by the device.
     Frame(&'a Device),
     /// The host's IP layer sends them.
@@ -67,7 +70,7 @@ impl<'a> Way<'a> {
     /// The device where answers are looked for.
     pub(super) fn device(self) -> &'a Device {
         match self {
-            Self::Inject(device) | Self::Frame(device) | Self::Host(device) => device,
+            Self::Inject(device, _) | Self::Frame(device) | Self::Host(device) => device,
         }
     }
 }
@@ -94,9 +97,11 @@ impl<'a> Plan<'a> {
     /// Plans the attempt with this number.
     pub(super) fn new(attempt: &'a Attempt, run: RunId, number: u16) -> Result<Self, Trouble> {
         let (way, mac, address, vlan) = match (&attempt.sender, &attempt.probe) {
-            (Sender::AsVm { tap, mac, address, vlan }, _) => (Way::Inject(tap), *mac, *address, *vlan),
-            (Sender::AsOutside { uplink, mac, address }, _) => {
-                (Way::Inject(uplink), *mac, Some(*address), None)
+            (Sender::AsVm { tap, xdp, mac, address, vlan }, _) => {
+                (Way::Inject(tap, *xdp), *mac, *address, *vlan)
+            }
+            (Sender::AsOutside { uplink, xdp, mac, address }, _) => {
+                (Way::Inject(uplink, *xdp), *mac, Some(*address), None)
             }
             (Sender::AsHost { .. }, Probe::DhcpDiscover) => return Err(Trouble::DhcpFromHost),
             (Sender::AsHost { device, mac, address }, Probe::Resolve { .. } | Probe::Discover { .. }) => {

@@ -1,9 +1,9 @@
 //! The three ways by which packets leave: in at a device as if received there (`Inject`), out of a
 //! device (`Frame`), and through the host's IP layer (`Host`).
 //!
-//! A frame that is injected passes the device's packet sockets (incoming), tc ingress, and its bridge
-//! or IP layer as any received frame does. XDP programs attached to the device do not see it, and its
-//! receive counters do not move (Linux 6.18). A frame sent out of a device skips the ARP family's
+//! A frame that is injected passes the XDP program of the device's driver if the sender names it, the
+//! device's packet sockets (incoming), a generic XDP program, tc ingress, and its bridge or IP layer as any
+//! received frame does. Its receive counters do not move (Linux 6.18). A frame sent out of a device skips the ARP family's
 //! netfilter hooks; a packet of the host's IP layer skips nothing.
 
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use super::answer::RunId;
 use super::frame::Pair;
 use super::plan::{Plan, Trouble, Way, unspecified};
 use super::{Device, Probe, filter};
-use crate::sys::bpf::XdpPass;
+use crate::sys::bpf::XdpProgram;
 use crate::sys::packet::{FrameSender, attach_filter};
 
 /// The protocols that leave the host by raw sockets.
@@ -65,7 +65,8 @@ pub(super) enum Sent {
 /// What is needed to send the packets of a run.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
-    xdp: Option<XdpPass>,
+    /// By the id of the driver's program; `None`: one that passes everything.
+    xdp: HashMap<Option<u32>, XdpProgram>,
     frames: Option<FrameSender>,
     raw: HashMap<RawKind, OwnedFd>,
 }
@@ -74,13 +75,22 @@ impl Senders {
     /// Opens what the plan needs and is not open yet.
     pub(super) fn prepare(&mut self, plan: &Plan<'_>, run: RunId) -> Result<(), Trouble> {
         match plan.way {
-            Way::Inject(_) if self.xdp.is_none() => {
-                self.xdp = Some(XdpPass::load().map_err(Trouble::Load)?);
+            Way::Inject(at, program) => {
+                if let Entry::Vacant(missing) = self.xdp.entry(program) {
+                    missing.insert(match program {
+                        None => XdpProgram::pass().map_err(Trouble::Load)?,
+                        Some(id) => XdpProgram::with_id(id).map_err(|source| Trouble::Program {
+                            device: at.name.to_string(),
+                            id,
+                            source,
+                        })?,
+                    });
+                }
             }
             Way::Frame(_) if self.frames.is_none() => {
                 self.frames = Some(FrameSender::open().map_err(Trouble::Open)?);
             }
-            Way::Inject(_) | Way::Frame(_) => {}
+            Way::Frame(_) => {}
             Way::Host(_) => {
                 // The ICMP socket also gets the errors that come back for the others.
                 for kind in raw_kinds(plan) {
@@ -102,8 +112,8 @@ impl Senders {
     pub(super) fn send_frame(&self, way: Way<'_>, frame: &[u8]) -> Result<(), Trouble> {
         let named = |device: &Device| device.name.to_string();
         match way {
-            Way::Inject(at) => {
-                let xdp = self.xdp.as_ref().expect("prepared for every planned way");
+            Way::Inject(at, program) => {
+                let xdp = self.xdp.get(&program).expect("prepared for every planned way");
                 xdp.inject(at.index.0, frame).map_err(|source| Trouble::Inject { device: named(at), source })
             }
             Way::Frame(by) | Way::Host(by) => {

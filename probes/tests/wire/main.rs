@@ -137,7 +137,8 @@ fn an_answer_for_another_mac_is_no_answer() {
 #[test]
 fn what_must_not_arrive_is_seen_where_it_does() {
     let Some(_host) = Host::new("what_must_not_arrive_is_seen_where_it_does") else { return };
-    let outside = Sender::AsOutside { uplink: device("wan0"), mac: GUEST2, address: ip("198.51.100.10") };
+    let outside =
+        Sender::AsOutside { uplink: device("wan0"), xdp: None, mac: GUEST2, address: ip("198.51.100.10") };
     let inward = Probe::Echo { target: ip("10.9.0.12"), via: NextHopMac::Known(WAN) };
     let attempt = || unwanted(outside.clone(), inward.clone(), "tap2");
     let arrived = |observed: &Observation| path(observed).iter().any(|at| at.starts_with("out of tap2"));
@@ -201,7 +202,7 @@ fn what_cannot_be_sent_says_why() {
         Outcome::NotTried { reason } => reason,
         other => panic!("{other:?}"),
     };
-    let nameless = Sender::AsVm { tap: device("tap1"), mac: GUEST1, address: None, vlan: None };
+    let nameless = Sender::AsVm { tap: device("tap1"), xdp: None, mac: GUEST1, address: None, vlan: None };
     assert_eq!(
         reason(wanted(nameless, echo("198.51.100.10", "10.9.0.1"))),
         "the sender's IPv4 address is not known"

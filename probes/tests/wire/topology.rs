@@ -190,7 +190,7 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 
 /// As guest 1, with this address.
 pub(crate) fn as_guest1(address: &str) -> Sender {
-    Sender::AsVm { tap: device("tap1"), mac: GUEST1, address: Some(ip(address)), vlan: None }
+    Sender::AsVm { tap: device("tap1"), xdp: None, mac: GUEST1, address: Some(ip(address)), vlan: None }
 }
 
 /// As the host, by its bridge.

@@ -1,0 +1,271 @@
+//! Rules of other programs and of the administrator, and libvirt's own.
+
+use crate::fault::{Cure, FAULT, Fault};
+use crate::host::Backend::{Iptables, Nftables};
+
+const NO_INTERNET: &[(&str, &str)] = &[("vm:web1", "internet"), ("vm:web2", "internet")];
+
+pub(crate) const FAULTS: &[Fault] = &[
+    Fault {
+        id: "docker-forward-drop",
+        what: "the policy of FORWARD is DROP; libvirt's accepts stand in a table of their own",
+        breaks: "iptables -P FORWARD DROP",
+        harmless_on: Some(Iptables),
+        findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "docker-user-forward-drop",
+        what: "Docker's chains, and the policy of FORWARD that it sets",
+        breaks: "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -N DOCKER-FORWARD; \
+                 iptables -I FORWARD -j DOCKER-USER; iptables -A FORWARD -j DOCKER-FORWARD; iptables -P FORWARD DROP",
+        harmless_on: Some(Iptables),
+        findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "docker28-raw-drop-to-container",
+        what: "Docker 28 drops what is for its containers from other devices, before routing",
+        breaks: "iptables -t raw -A PREROUTING -d 172.18.0.0/16 ! -i docker0 -j DROP",
+        ..FAULT
+    },
+    Fault {
+        id: "nft-user-table-forward-drop",
+        what: "the administrator's own nftables chain drops by policy what is forwarded",
+        breaks: "nft add table inet userfw; \
+                 nft 'add chain inet userfw forward { type filter hook forward priority 10; policy drop; }'",
+        findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        afterwards: "nft delete table inet userfw",
+        ..FAULT
+    },
+    Fault {
+        id: "nft-user-table-forward-reject",
+        what: "the last rule of the administrator's own forward chain rejects the rest",
+        breaks: "nft add table inet userfw; \
+                 nft 'add chain inet userfw forward { type filter hook forward priority 0; }'; \
+                 nft add rule inet userfw forward ct state established,related accept; \
+                 nft add rule inet userfw forward reject with icmpx admin-prohibited",
+        findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        afterwards: "nft delete table inet userfw",
+        ..FAULT
+    },
+    Fault {
+        id: "forward-reject-first",
+        what: "a REJECT of all stands first in FORWARD",
+        breaks: "iptables -I FORWARD -j REJECT",
+        findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "forward-reject-last",
+        what: "a REJECT of all stands last in FORWARD, behind libvirt's jumps if there are any",
+        breaks: "iptables -A FORWARD -j REJECT --reject-with icmp-host-prohibited",
+        harmless_on: Some(Iptables),
+        findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "forward-invalid-drop",
+        what: "a rule drops invalid packets, as most rule sets do",
+        breaks: "iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP",
+        ..FAULT
+    },
+    Fault {
+        id: "forward-drop-of-one-guest",
+        what: "a forgotten rule drops what one guest sends",
+        breaks: "iptables -I FORWARD -s $(address web1) -j DROP",
+        findings: &[("forward-rule-drop", &["vm:web1"])],
+        gaps: &[("vm:web1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "forward-replies-dropped",
+        what: "a rule lets new flows out and drops what comes back",
+        breaks: "nft add table ip userfw; \
+                 nft 'add chain ip userfw forward { type filter hook forward priority 0; }'; \
+                 nft add rule ip userfw forward iifname eth0 oifname virbr0 drop",
+        findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        afterwards: "nft delete table ip userfw",
+        ..FAULT
+    },
+    Fault {
+        id: "forward-https-dropped",
+        what: "a rule drops HTTPS of guests, and nothing else",
+        breaks: "iptables -I FORWARD -i virbr0 -p tcp --dport 443 -j DROP",
+        findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "iptables-legacy-drop",
+        what: "the policy of FORWARD is DROP in the legacy table, which no current tool shows",
+        breaks: "iptables-legacy -P FORWARD DROP",
+        findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        afterwards: "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F FORWARD",
+        ..FAULT
+    },
+    Fault {
+        id: "iptables-legacy-reject",
+        what: "a REJECT stands in FORWARD of the legacy table",
+        breaks: "iptables-legacy -A FORWARD -i virbr0 -j REJECT",
+        findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        afterwards: "iptables-legacy -F FORWARD",
+        ..FAULT
+    },
+    Fault {
+        id: "host-input-drop-no-dhcp-dns",
+        what: "the administrator's input chain drops by policy; DHCP and DNS of guests are forgotten",
+        breaks: "nft add table inet userfw; \
+                 nft 'add chain inet userfw input { type filter hook input priority 0; policy drop; }'; \
+                 nft add rule inet userfw input ct state established,related accept; \
+                 nft add rule inet userfw input iif lo accept; \
+                 nft add rule inet userfw input meta l4proto icmp accept",
+        findings: &[("input-drop", &["vm:web1", "vm:db1"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:db1", "gateway:iso")],
+        afterwards: "nft delete table inet userfw",
+        ..FAULT
+    },
+    Fault {
+        id: "input-policy-drop",
+        what: "the policy of INPUT is DROP, ICMP and replies are accepted; only libvirt's iptables rules let DHCP and DNS in",
+        breaks: "iptables -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; iptables -A INPUT -i lo -j ACCEPT; \
+                 iptables -A INPUT -p icmp -j ACCEPT; iptables -P INPUT DROP",
+        harmless_on: Some(Iptables),
+        findings: &[("input-drop", &["vm:web1", "vm:db1"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:db1", "gateway:iso")],
+        ..FAULT
+    },
+    Fault {
+        id: "libvirt-inp-missing",
+        what: "the jump to LIBVIRT_INP is gone and the policy of INPUT is DROP",
+        breaks: "iptables -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; iptables -A INPUT -i lo -j ACCEPT; \
+                 iptables -A INPUT -p icmp -j ACCEPT; iptables -P INPUT DROP; iptables -D INPUT -j LIBVIRT_INP",
+        only_on: Some(Iptables),
+        findings: &[("input-drop", &["vm:web1", "vm:db1"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:db1", "gateway:iso")],
+        ..FAULT
+    },
+    Fault {
+        id: "input-drop-icmp",
+        what: "a rule drops pings to the host",
+        breaks: "iptables -I INPUT -p icmp --icmp-type echo-request -j DROP",
+        findings: &[("input-drop", &["vm:web1", "vm:db1"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:db1", "gateway:iso")],
+        ..FAULT
+    },
+    Fault {
+        id: "output-drop",
+        what: "a rule drops what the host itself sends to guests",
+        breaks: "iptables -I OUTPUT -o virbr0 -j DROP",
+        findings: &[("netfilter-drop", &["vm:web1", "vm:web2"])],
+        gaps: &[("vm:web1", "gateway:default"), ("host", "vm:web1")],
+        ..FAULT
+    },
+    Fault {
+        id: "raw-prerouting-drop",
+        what: "a rule in the raw table drops a guest's packets before anything else sees them",
+        breaks: "iptables -t raw -I PREROUTING -i virbr0 -p icmp -j DROP",
+        findings: &[("netfilter-drop", &["vm:web1", "vm:web2"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "mangle-postrouting-drop",
+        what: "a rule in the mangle table drops what leaves for guests",
+        breaks: "iptables -t mangle -A POSTROUTING -o virbr0 -p icmp -j DROP",
+        findings: &[("netfilter-drop", &["vm:web1", "vm:web2"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet"), ("host", "vm:web1")],
+        ..FAULT
+    },
+    Fault {
+        id: "netdev-ingress-drop",
+        what: "an ingress chain at the uplink drops what comes back",
+        breaks: "nft add table netdev userfw; \
+                 nft 'add chain netdev userfw in { type filter hook ingress device eth0 priority 0; }'; \
+                 nft add rule netdev userfw in ip saddr 198.51.100.0/24 drop",
+        findings: &[("netfilter-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        afterwards: "nft delete table netdev userfw",
+        ..FAULT
+    },
+    Fault {
+        id: "netdev-ingress-drop-at-the-tap",
+        what: "an ingress chain at a guest's tap drops all that it sends",
+        breaks: "nft add table netdev userfw; \
+                 nft 'add chain netdev userfw in { type filter hook ingress device vnet0 priority 0; }'; \
+                 nft add rule netdev userfw in drop",
+        findings: &[("netfilter-drop", &["vm:web1"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet"), ("vm:web1", "vm:web2")],
+        afterwards: "nft delete table netdev userfw",
+        ..FAULT
+    },
+    Fault {
+        id: "nft-ruleset-flushed",
+        what: "`nft flush ruleset` at the start of somebody's configuration took libvirt's rules away",
+        breaks: "nft flush ruleset",
+        findings: &[("libvirt-rules-missing", &["network:default", "network:iso"])],
+        gaps: &[("outside", "vm:web1")],
+        ..FAULT
+    },
+    Fault {
+        id: "iptables-filter-flushed",
+        what: "`iptables -F` took libvirt's rules away",
+        breaks: "iptables -F",
+        harmless_on: Some(Nftables),
+        findings: &[("libvirt-rules-missing", &["network:default", "network:iso"])],
+        gaps: &[("outside", "vm:web1"), ("vm:db1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "masquerade-missing",
+        what: "the rules that rewrite sources are gone: packets leave with private ones",
+        breaks: "if [ $(backend) = nftables ]; then nft flush chain ip libvirt_network guest_nat; \
+                 else iptables -t nat -F LIBVIRT_PRT; fi",
+        findings: &[("masquerade-missing", &["network:default"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "nat-table-flushed",
+        what: "`iptables -t nat -F` took libvirt's jump and all other rules of the nat table away",
+        breaks: "iptables -t nat -F",
+        harmless_on: Some(Nftables),
+        findings: &[("masquerade-missing", &["network:default"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "snat-to-foreign-address",
+        what: "a source translation to an address that the host does not have, in front of libvirt's",
+        breaks: "nft add table ip usernat; \
+                 nft 'add chain ip usernat postrouting { type nat hook postrouting priority 90; }'; \
+                 nft add rule ip usernat postrouting oifname eth0 ip saddr 192.168.122.0/24 snat to 203.0.113.77",
+        findings: &[("no-way-back", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        cure: Cure::ByHand("nft delete table ip usernat"),
+        ..FAULT
+    },
+    Fault {
+        id: "notrack",
+        what: "a notrack rule for speed: nothing is translated, and replies are no replies",
+        breaks: "iptables -t raw -A PREROUTING -s 192.168.122.0/24 ! -d 192.168.122.0/24 -j NOTRACK",
+        findings: &[("notrack", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "conntrack-invalid-in-user-chain",
+        what: "a rate limit that nothing exceeds",
+        breaks: "iptables -I FORWARD -i virbr0 -m conntrack --ctstate NEW -m limit --limit 1000/s --limit-burst 1000 -j RETURN",
+        ..FAULT
+    },
+];

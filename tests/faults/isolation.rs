@@ -1,0 +1,69 @@
+//! Paths that the model forbids and that are open.
+
+use crate::fault::{Cure, FAULT, Fault};
+use crate::host::Backend::{Iptables, Nftables};
+
+pub(crate) const FAULTS: &[Fault] = &[
+    Fault {
+        id: "leak-accept-before-libvirt",
+        what: "accepts for an isolated bridge stand in front of libvirt's jumps, and its sources are masqueraded",
+        breaks: "iptables -t nat -A POSTROUTING -s 192.168.150.0/24 ! -d 192.168.150.0/24 -j MASQUERADE; \
+                 iptables -I FORWARD -i virbr1 -j ACCEPT; iptables -I FORWARD -o virbr1 -j ACCEPT",
+        harmless_on: Some(Nftables),
+        findings: &[("isolation-leak", &["network:iso"])],
+        gaps: &[("vm:db1", "internet"), ("outside", "vm:db1")],
+        ..FAULT
+    },
+    Fault {
+        id: "leak-accept-all-first",
+        what: "an accept of all stands first in FORWARD",
+        breaks: "iptables -I FORWARD -j ACCEPT",
+        harmless_on: Some(Nftables),
+        findings: &[("isolation-leak", &["network:iso"])],
+        gaps: &[("vm:db1", "internet"), ("outside", "vm:web1"), ("vm:web1", "vm:db1")],
+        ..FAULT
+    },
+    Fault {
+        id: "leak-libvirt-rejects-missing",
+        what: "libvirt's chains are there and empty",
+        breaks: "if [ $(backend) = nftables ]; then nft flush chain ip libvirt_network guest_output; \
+                 nft flush chain ip libvirt_network guest_input; \
+                 else iptables -F LIBVIRT_FWO; iptables -F LIBVIRT_FWI; fi",
+        findings: &[("libvirt-rules-missing", &["network:iso"])],
+        gaps: &[("outside", "vm:web1"), ("vm:db1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "leak-port-forward-undeclared",
+        what: "somebody opened a guest to the outside in libvirt's own chain",
+        breaks: "if [ $(backend) = nftables ]; then nft insert rule ip libvirt_network guest_input oifname virbr0 accept; \
+                 else iptables -I LIBVIRT_FWI -o virbr0 -j ACCEPT; fi",
+        findings: &[("isolation-leak", &["network:default"])],
+        gaps: &[("outside", "vm:web1")],
+        ..FAULT
+    },
+    Fault {
+        id: "foreign-port-in-isolated-bridge",
+        what: "a device of nobody's is in the isolated bridge",
+        breaks: "ip tuntap add tap9 mode tap; ip link set tap9 master virbr1 up",
+        findings: &[("foreign-port", &["network:iso"])],
+        gaps: &[],
+        cure: Cure::Printed,
+        afterwards: "ip tuntap del tap9 mode tap",
+        ..FAULT
+    },
+    Fault {
+        id: "docker-user-accepts-only",
+        what: "accepts in DOCKER-USER, behind libvirt's jumps",
+        breaks: "iptables -N DOCKER-USER; iptables -A DOCKER-USER -i virbr1 -j ACCEPT; iptables -A FORWARD -j DOCKER-USER",
+        ..FAULT
+    },
+    Fault {
+        id: "leak-second-address-on-the-bridge",
+        what: "the host serves a second subnet on the isolated bridge",
+        breaks: "ip addr add 192.168.151.1/24 dev virbr1",
+        only_on: Some(Iptables),
+        afterwards: "ip addr del 192.168.151.1/24 dev virbr1",
+        ..FAULT
+    },
+];
