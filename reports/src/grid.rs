@@ -15,10 +15,16 @@ const GAP: usize = 2;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Entry {
     pub(crate) text: String,
+    /// What stands there in a grid that is too wide.
+    pub(crate) short: Option<&'static str>,
     pub(crate) paint: Option<Paint>,
 }
 
 impl Entry {
+    pub(crate) fn painted(text: impl Into<String>, paint: Paint) -> Self {
+        Self { text: text.into(), short: None, paint: Some(paint) }
+    }
+
     fn width(&self) -> usize {
         self.text.lines().map(width_of).max().unwrap_or(0)
     }
@@ -26,7 +32,7 @@ impl Entry {
 
 impl<T: Into<String>> From<T> for Entry {
     fn from(text: T) -> Self {
-        Self { text: text.into(), paint: None }
+        Self { text: text.into(), short: None, paint: None }
     }
 }
 
@@ -77,11 +83,18 @@ impl Grid {
         }
     }
 
-    /// Writes the grid. What does not fit is made to, in this order: short headings, columns that can
+    /// Writes the grid. What does not fit is made to, in this order: short headings and words, columns that can
     /// be dispensed with, broken lines.
     pub(crate) fn write(mut self, form: Form, out: &mut impl io::Write) -> io::Result<()> {
         if self.width() > form.width {
-            self.columns.iter_mut().for_each(|(heading, _)| heading.long = heading.short);
+            for (heading, entries) in &mut self.columns {
+                heading.long = heading.short;
+                for entry in entries {
+                    if let Some(short) = entry.short {
+                        short.clone_into(&mut entry.text);
+                    }
+                }
+            }
         }
         while self.width() > form.width {
             let rank = self.columns.iter().map(|(heading, _)| heading.dispensable).max().unwrap_or(0);

@@ -7,6 +7,7 @@ mod schema;
 
 pub mod catalogue;
 pub mod dry_run;
+pub mod fix_script;
 pub mod json;
 pub mod ports;
 pub mod survey;

@@ -155,15 +155,13 @@ fn grid(ports: &Ports, with_notes: bool) -> Grid {
 
 /// `between`: what stands between an address and those who know it.
 fn row(port: &Port, between: &str) -> [Entry; 9] {
-    let dash = || Entry { text: "–".to_owned(), paint: Some(Paint::Dim) };
+    let dash = || Entry::painted("–", Paint::Dim);
     let known =
         |name: &Option<String>| name.as_deref().map_or_else(dash, |name| printable(name).into_owned().into());
     let seen = match port.mac.learned.as_slice() {
         [] => dash(),
-        learned if learned.iter().all(|mac| *mac == port.mac.xml) => {
-            Entry { text: "same".to_owned(), paint: Some(Paint::Green) }
-        }
-        _ => Entry { text: "DIFFERS".to_owned(), paint: Some(Paint::Red) },
+        learned if learned.iter().all(|mac| *mac == port.mac.xml) => Entry::painted("same", Paint::Green),
+        _ => Entry::painted("DIFFERS", Paint::Red),
     };
     let addresses: Vec<_> = port
         .addresses
@@ -181,6 +179,6 @@ fn row(port: &Port, between: &str) -> [Entry; 9] {
         printable(&port.mac.xml).into_owned().into(),
         seen,
         addresses,
-        Entry { text: notes.join("\n"), paint: port.disagrees().then_some(Paint::Red) },
+        Entry { paint: port.disagrees().then_some(Paint::Red), ..notes.join("\n").into() },
     ]
 }

@@ -29,14 +29,16 @@ fn header(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
         (None, _) => "without libvirt".to_owned(),
     };
     let tried = report.matrix.iter().filter(|cell| cell.observed != Observed::NotTried).count();
-    let line = format!(
-        "{} · Linux {} · {libvirt} · {}, {} · {tried} of {} tried on the wire",
-        printable(&host.name),
-        printable(&host.kernel),
-        count(report.networks.len(), "network"),
-        count(report.nics.len(), "NIC"),
-        count(report.matrix.len(), "claim"),
-    );
+    let (networks, nics) = (count(report.networks.len(), "network"), count(report.nics.len(), "NIC"));
+    let (name, claims) = (printable(&host.name), count(report.matrix.len(), "claim"));
+    let line = if form.is_narrow() {
+        format!("{name} · {libvirt} · {networks}, {nics} · {tried} of {claims} tried")
+    } else {
+        let kernel = printable(&host.kernel);
+        format!(
+            "{name} · Linux {kernel} · {libvirt} · {networks}, {nics} · {tried} of {claims} tried on the wire"
+        )
+    };
     wrap(&line, form.width)
         .iter()
         .try_for_each(|line| writeln!(out, "{}", Paint::Bold.apply(line, form.colour)))

@@ -17,6 +17,13 @@ pub struct Form {
     pub colour: bool,
 }
 
+impl Form {
+    /// A terminal of the usual 80 columns, where a report of one broken VM is to fit into 24 lines.
+    pub(crate) fn is_narrow(self) -> bool {
+        self.width < 100
+    }
+}
+
 /// The most characters that are shown of a name.
 const NAME_LIMIT: usize = 64;
 /// The most characters that are shown of a sentence, a rule or a command.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::wire::{self, Observation};
-use kvmnet_reports::{Report, Severity, Verdict, dry_run, json, table};
+use kvmnet_reports::{Report, Severity, Verdict, dry_run, fix_script, json, table};
 
 use super::facts::{self, Origin};
 use super::failure::Failure;
@@ -26,6 +26,7 @@ Examples:
   kvmnet doctor --local-only                 send nothing that may leave this host
   kvmnet doctor --dry-run                    list what would be sent, and send nothing
   kvmnet doctor --internet-target 192.0.2.1  ask for this address instead of 1.1.1.1
+  kvmnet doctor --fix-script fix.sh          the commands as a script; read it, then run it as root
   kvmnet doctor --format json --output report.json
   kvmnet doctor --snapshot host.json         a recorded host, without root";
 
@@ -59,6 +60,9 @@ pub(crate) struct Arguments {
     /// The least severe finding for which the exit code is 1
     #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOn::Error)]
     fail_on: FailOn,
+    /// Write the commands that mend what was found into this file, as a shell script to read and run
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    fix_script: Option<PathBuf>,
     /// In which form to write
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -82,6 +86,7 @@ struct Request {
     reach: Reach,
     deadline: Duration,
     fail_on: Severity,
+    fix_script: Option<Destination>,
     format: Format,
     destination: Destination,
     color: Color,
@@ -114,6 +119,7 @@ impl Request {
             reach,
             deadline,
             fail_on,
+            fix_script: arguments.fix_script.map(|path| Destination::from(Some(path))),
             format: arguments.format,
             destination,
             color,
@@ -180,7 +186,11 @@ impl Request {
             Format::Json => json::write(report, &mut text),
         };
         written.expect("memory takes every byte");
-        self.destination.deliver(&text, false)
+        self.destination.deliver(&text, false)?;
+        let Some(destination) = &self.fix_script else { return Ok(()) };
+        let mut script = Vec::new();
+        fix_script::write(report, &mut script).expect("memory takes every byte");
+        destination.deliver(&script, true)
     }
 
     /// Says how the result becomes a full one.

@@ -5,10 +5,14 @@ use std::fmt::Write as _;
 use std::io;
 
 use crate::text::{Form, Paint, count, printable, printable_list, printable_prose, width_of, wrap};
-use crate::{Cell, CellVerdict, Expected, Finding, Observed, Predicted, Report, Severity, Zone, ZoneKind};
+use crate::{
+    Cell, CellVerdict, Evidence, Expected, Finding, Observed, Predicted, Report, Severity, Zone, ZoneKind,
+};
 
 /// Lines of evidence, or claims, that are shown of one finding.
 const SHOWN: usize = 6;
+/// The same on a narrow terminal: lines of evidence, each from another source, and claims.
+const SHOWN_NARROW: (usize, usize) = (3, 2);
 /// Groups of claims without a finding.
 const GROUPS: usize = 12;
 
@@ -30,22 +34,41 @@ fn entry(report: &Report, finding: &Finding, form: Form, out: &mut impl io::Writ
     let mut block = Block { form, out, label_width };
     block.title((word, paint), &printable_prose(&finding.title), &printable(&finding.id))?;
     block.line("why", &printable_prose(&finding.cause))?;
-    for item in finding.evidence.iter().take(SHOWN) {
+    let evidence = evidence(finding, form);
+    for item in &evidence {
         block.line(&printable(&item.source), &printable_prose(&item.text))?;
     }
-    if finding.evidence.len() > SHOWN {
-        block.line("", &format!("… and {} more", finding.evidence.len() - SHOWN))?;
+    let more = finding.evidence.len() - evidence.len();
+    if more > 0 && !form.is_narrow() {
+        block.line("", &format!("… and {more} more"))?;
     }
-    if !finding.subjects.is_empty() {
+    // The title says who suffers; who else is in the claims they say themselves.
+    if !finding.subjects.is_empty() && !form.is_narrow() {
         let subjects: Vec<_> = finding.subjects.iter().map(|subject| subject_in_words(subject)).collect();
         block.line("affects", &printable_list(subjects.iter().map(String::as_str)))?;
     }
     let broken: Vec<_> = finding.breaks.iter().filter_map(|index| report.matrix.get(*index)).collect();
     if !broken.is_empty() {
-        block.line("breaks", &claims(&broken))?;
+        let shown = if form.is_narrow() { SHOWN_NARROW.1 } else { SHOWN };
+        block.line("breaks", &claims(&broken, shown))?;
     }
     block.fix(finding)?;
-    block.line("more", &format!("kvmnet explain {}", printable(&finding.id)))
+    let all = if more > 0 && form.is_narrow() { " · all evidence: --format json" } else { "" };
+    block.line("more", &format!("kvmnet explain {}{all}", printable(&finding.id)))
+}
+
+/// What is shown of a finding's evidence: the first of each kind where there is little room.
+fn evidence(finding: &Finding, form: Form) -> Vec<&Evidence> {
+    if !form.is_narrow() {
+        return finding.evidence.iter().take(SHOWN).collect();
+    }
+    let mut shown: Vec<&Evidence> = Vec::new();
+    for item in &finding.evidence {
+        if shown.len() < SHOWN_NARROW.0 && shown.iter().all(|other| other.source != item.source) {
+            shown.push(item);
+        }
+    }
+    shown
 }
 
 /// `vm:web1` → `web1`, `network:default` → `network default`.
@@ -72,14 +95,14 @@ fn zone_in_words(zone: &Zone) -> String {
 }
 
 /// `web1 → internet 198.51.100.10: icmp, tcp/443 · web2 → …`.
-fn claims(cells: &[&Cell]) -> String {
+fn claims(cells: &[&Cell], shown: usize) -> String {
     let mut pairs: Vec<(String, Vec<String>)> = Vec::new();
     for cell in cells {
         let pair = format!("{} → {}", zone_in_words(&cell.from), zone_in_words(&cell.to));
         let traffic = printable(&cell.traffic).into_owned();
         match pairs.iter().position(|(known, _)| *known == pair) {
             Some(known) => pairs[known].1.push(traffic),
-            None if pairs.len() < SHOWN => pairs.push((pair, vec![traffic])),
+            None if pairs.len() < shown => pairs.push((pair, vec![traffic])),
             None => {}
         }
     }
@@ -124,7 +147,7 @@ fn unexplained(report: &Report, form: Form, out: &mut impl io::Write) -> io::Res
         let mut block = Block { form, out: &mut *out, label_width: 7 };
         block.title(word, &text, "")?;
         block.line("why", &why)?;
-        block.line("claims", &claims(&cells))?;
+        block.line("claims", &claims(&cells, SHOWN))?;
     }
     if more > 0 {
         writeln!(out, "\n… and {} more (all are in --format json)", count(more, "claim"))?;
@@ -178,7 +201,8 @@ impl<W: io::Write> Block<'_, W> {
         for line in lines {
             writeln!(self.out, "{:indent$}{}", "", Paint::Bold.apply(&line, colour))?;
         }
-        if !fits {
+        // Where there is little room the last line says it.
+        if !fits && !self.form.is_narrow() {
             self.line("id", id)?;
         }
         Ok(())

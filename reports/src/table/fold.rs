@@ -88,7 +88,7 @@ impl<'a> Fold<'a> {
     }
 
     /// `BROKEN`, `LEAK`, `unknown`, with how many VMs that concerns if `counted`; `ok`, `closed ok`,
-    /// `open ok`; `–` where nothing is claimed.
+    /// `open ok`, where it is narrow `closed` and `open`; `–` where nothing is claimed.
     pub(super) fn entry(&self, pair: Pair, counted: bool) -> Entry {
         let problems = [
             ("BROKEN", &self.broken, Paint::Red),
@@ -101,16 +101,16 @@ impl<'a> Fold<'a> {
             let word = |(word, vms, _): (&str, &BTreeSet<_>, _)| {
                 if counted { format!("{word} {}", vms.len()) } else { word.to_owned() }
             };
-            return Entry { text: found.map(word).collect::<Vec<_>>().join("\n"), paint };
+            return Entry { paint, ..found.map(word).collect::<Vec<_>>().join("\n").into() };
         }
         let asymmetric = matches!(pair, Pair::OtherNetworks | Pair::FromOutside);
-        let text = match (self.open, self.closed) {
-            (false, false) => return Entry { text: "–".to_owned(), paint: Some(Paint::Dim) },
-            (true, false) if asymmetric => "open ok",
-            (false, true) => "closed ok",
-            (true, _) => "ok",
+        let (text, short) = match (self.open, self.closed) {
+            (false, false) => return Entry::painted("–", Paint::Dim),
+            (true, false) if asymmetric => ("open ok", "open"),
+            (false, true) => ("closed ok", "closed"),
+            (true, _) => ("ok", "ok"),
         };
-        Entry { text: text.to_owned(), paint: Some(Paint::Green) }
+        Entry { short: Some(short), ..Entry::painted(text, Paint::Green) }
     }
 }
 

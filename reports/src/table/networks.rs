@@ -6,7 +6,7 @@ use std::io;
 use super::fold::{Folds, Pair, Place, entries};
 use crate::grid::{Entry, Grid, Heading};
 use crate::text::{Form, Paint, printable, wrap};
-use crate::{Network, Report};
+use crate::{CellVerdict, Expected, Network, Report};
 
 /// NICs that are listed apart.
 const LISTED: usize = 12;
@@ -127,7 +127,7 @@ fn matrix(report: &Report, folded: &Folded<'_>, form: Form, out: &mut impl io::W
 
 /// The entries of a network's row that say what it is.
 fn describe(name: Option<&str>, network: Option<&Network>, plugged: usize) -> [Entry; 5] {
-    let dash = || Entry { text: "–".to_owned(), paint: Some(Paint::Dim) };
+    let dash = || Entry::painted("–", Paint::Dim);
     let title = name.map_or_else(|| "(none)".into(), |name| printable(name).into_owned().into());
     let Some(network) = network else {
         return [title, dash(), dash(), dash(), plugged.to_string().into()];
@@ -135,7 +135,7 @@ fn describe(name: Option<&str>, network: Option<&Network>, plugged: usize) -> [E
     let mode = if network.active {
         printable(&network.mode).into_owned().into()
     } else {
-        Entry { text: format!("{} (off)", printable(&network.mode)), paint: Some(Paint::Yellow) }
+        Entry::painted(format!("{} (off)", printable(&network.mode)), Paint::Yellow)
     };
     let bridge = network.bridge.as_deref().map_or_else(dash, |bridge| printable(bridge).into_owned().into());
     let subnets: Vec<_> = network.subnets.iter().map(|subnet| printable(subnet)).collect();
@@ -149,7 +149,9 @@ fn describe(name: Option<&str>, network: Option<&Network>, plugged: usize) -> [E
 
 fn nics(report: &Report, folded: &Folded<'_>, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let deviating = folded.deviating();
-    if deviating.is_empty() {
+    let named = |(_, vm, _): &(Option<&str>, &str, Vec<Entry>)| names(report, vm);
+    // Where there is little room, what the one finding says of its VM is said once.
+    if deviating.is_empty() || form.is_narrow() && deviating.iter().all(named) {
         return Ok(());
     }
     let about = [
@@ -181,12 +183,23 @@ fn nics(report: &Report, folded: &Folded<'_>, form: Form, out: &mut impl io::Wri
     Ok(())
 }
 
+/// The only finding is about this VM, and says so.
+fn names(report: &Report, vm: &str) -> bool {
+    let [finding] = report.findings.as_slice() else { return false };
+    finding.title.strip_prefix(vm).is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// Says what the words of the matrix mean, where one of them is alarming.
 fn legend(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let summary = &report.summary;
     let mut words = Vec::new();
-    if summary.gaps > 0 {
+    let gap = |expected| {
+        report.matrix.iter().any(|cell| cell.verdict == CellVerdict::Gap && cell.expected == expected)
+    };
+    if gap(Expected::Allow) {
         words.push("BROKEN n: n VMs that should pass and do not");
+    }
+    if gap(Expected::Deny) {
         words.push("LEAK n: n VMs that pass and must not");
     }
     if summary.unknown > 0 {
