@@ -10,6 +10,7 @@
 
 use std::process::{Command, Output};
 
+use kvmnet_reports::text::Form;
 use kvmnet_reports::{CellVerdict, Report, Severity};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -62,6 +63,19 @@ fn every_fault_is_named_and_nothing_else() {
         let mut blamed: Vec<_> = errors.map(|finding| finding.id.as_str()).collect();
         blamed.dedup();
         assert_eq!((code, &blamed[..]), (1, &[fault][..]), "{:#?}", report.findings);
+    }
+}
+
+/// Whoever has one broken VM and a terminal of 80 columns and 24 lines sees all of it at once.
+#[test]
+fn one_broken_vm_fits_a_small_terminal() {
+    for fault in ["vnet-not-in-bridge", "uplink-not-in-bridge"] {
+        let Some((_, report)) = report(Some(fault)) else { return };
+        let mut table = Vec::new();
+        kvmnet_reports::table::write(&report, Form { width: 80, colour: false }, &mut table)
+            .expect("a Vec takes every byte");
+        let table = String::from_utf8(table).expect("the table is text");
+        assert!(table.lines().count() < 24, "{table}");
     }
 }
 

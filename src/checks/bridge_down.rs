@@ -26,6 +26,7 @@ pub(super) const CHECK: Check = Check {
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     match gap.site()? {
+        route @ Site::Route { .. } if !route.is_last_resort() => None,
         Site::Link { .. } | Site::Route { .. } | Site::NoAddress { .. } | Site::NoService { .. } => scene
             .networks_of(gap.claim)
             .find(|zone| is_down(scene, zone))

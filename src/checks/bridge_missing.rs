@@ -27,6 +27,7 @@ pub(super) const CHECK: Check = Check {
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     match gap.site()? {
+        route @ Site::Route { .. } if !route.is_last_resort() => None,
         Site::NoMaster { .. }
         | Site::Link { .. }
         | Site::NoAddress { .. }

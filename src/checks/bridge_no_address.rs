@@ -25,6 +25,7 @@ pub(super) const CHECK: Check = Check {
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     match gap.site()? {
+        route @ Site::Route { .. } if !route.is_last_resort() => None,
         Site::NoAddress { .. } | Site::Route { .. } | Site::NoService { .. } => {
             scene.networks_of(gap.claim).find_map(|zone| diagnose(scene, zone))
         }

@@ -1,6 +1,6 @@
 //! What a check is, and the words in which it answers.
 
-use kvmnet_probes::facts::{Link, LinkKind, Snapshot};
+use kvmnet_probes::facts::{IfName, Link, LinkKind, Snapshot};
 use kvmnet_reports::{Evidence, Fix, Severity};
 
 use crate::engine::admit::{Flow, Service};
@@ -154,6 +154,15 @@ impl<'a> Scene<'a> {
     pub fn lacks_default_route(self, gap: &Gap<'_>) -> bool {
         let outward = gap.claim.to == Zone::Internet || gap.claim.from == Zone::Outside;
         outward && self.topology.uplinks.iter().all(|uplink| uplink.ipv6 != gap.claim.ipv6)
+    }
+
+    /// The device that a network is bound to, and the one that the default route uses in its place.
+    pub fn bound_elsewhere(self, zone: &NetworkZone, ipv6: bool) -> Option<(&'a IfName, &'a IfName)> {
+        let networks = &self.snapshot.libvirt.known()?.networks;
+        let bound = &networks.iter().find(|network| network.name == zone.name)?.config.forward_devices;
+        let used = self.topology.uplinks.iter().find(|uplink| uplink.ipv6 == ipv6)?;
+        let only = bound.first().filter(|_| !bound.contains(&used.name))?;
+        Some((only, &used.name))
     }
 
     /// What has to be let through a netfilter site for the claim to hold.

@@ -22,22 +22,13 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
-    let Site::Netfilter { table, chain, .. } = gap.site()? else { return None };
-    if !libvirt::is_libvirts(table, chain) {
-        return None;
-    }
-    let zone = scene.networks_of(gap.claim).next()?;
-    let pinned = &scene
-        .snapshot
-        .libvirt
-        .known()?
-        .networks
-        .iter()
-        .find(|network| network.name == zone.name)?
-        .config
-        .forward_devices;
-    let used = scene.topology.uplinks.iter().find(|uplink| uplink.ipv6 == gap.claim.ipv6)?;
-    let only = pinned.first().filter(|_| !pinned.contains(&used.name))?;
+    let explains = match gap.site()? {
+        Site::Netfilter { table, chain, .. } => libvirt::is_libvirts(table, chain),
+        Site::NoNat { .. } => true,
+        _ => false,
+    };
+    let zone = scene.networks_of(gap.claim).next().filter(|_| explains)?;
+    let (only, used) = scene.bound_elsewhere(zone, gap.claim.ipv6)?;
     let name = quoted(&zone.name);
     Some(Diagnosis {
         key: zone.name.clone(),
@@ -46,11 +37,11 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         cause: format!(
             "network {} may leave by {only} only, but the default route goes by {}: libvirt's own rules \
              reject the packets.",
-            zone.name, used.name
+            zone.name, used
         ),
         evidence: vec![
             fact("libvirt", format!("<forward dev='{only}'/> in network {}", zone.name)),
-            fact("routes", format!("default dev {}", used.name)),
+            fact("routes", format!("default dev {used}")),
         ],
         fix: fix(
             [format!("virsh net-edit {name}")],

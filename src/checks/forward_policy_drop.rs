@@ -30,11 +30,11 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let Site::Netfilter { family, table, chain, hook: Hook::Forward, handle: None, legacy, .. } = site else {
         return None;
     };
-    if is_libvirts(table, chain) {
+    let owner = owner(scene.snapshot, site);
+    if is_libvirts(table, chain) || owner == Owner::Firewalld {
         return None;
     }
     let flow = scene.flow(gap)?;
-    let owner = owner(scene.snapshot, site);
     let (who, lasting) = match owner {
         Owner::Docker => (
             "Docker set it".to_owned(),
@@ -43,8 +43,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         ),
         Owner::Ufw => (
             "ufw set it".to_owned(),
-            "to make it last: `ufw route allow in on BRIDGE` and `ufw route allow out on BRIDGE`, or \
-             DEFAULT_FORWARD_POLICY=\"ACCEPT\" in /etc/default/ufw",
+            "ufw keeps its rules. For all bridges at once: DEFAULT_FORWARD_POLICY=\"ACCEPT\" in /etc/default/ufw",
         ),
         Owner::Libvirt | Owner::Firewalld | Owner::Kubernetes | Owner::Tailscale | Owner::Unknown => (
             format!("{owner} set it"),

@@ -7,7 +7,7 @@ use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
 use crate::engine::Site;
 use crate::engine::admit::{admit, family_word, libvirt_first};
 use crate::engine::libvirt::is_libvirts;
-use crate::engine::owner::owner;
+use crate::engine::owner::{Owner, owner};
 
 pub(super) const CHECK: Check = Check {
     id: "forward-rule-drop",
@@ -33,7 +33,8 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         return None;
     };
     // Of frames in the bridge a rule of the IP families' kind would say nothing.
-    if is_libvirts(table, chain) || *family == Family::Bridge {
+    let owner = owner(scene.snapshot, site);
+    if is_libvirts(table, chain) || *family == Family::Bridge || owner == Owner::Firewalld {
         return None;
     }
     let flow = scene.flow(gap)?;
@@ -60,7 +61,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         cause: format!(
             "a rule in chain {chain} of {generation} {} {table}, written by {}, stops the packets: {text}",
             family_word(*family),
-            owner(scene.snapshot, site)
+            owner
         ),
         evidence: Vec::new(),
         fix,

@@ -30,11 +30,11 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let Site::Netfilter { family, table, chain, hook: Hook::Input, handle, text, legacy } = site else {
         return None;
     };
+    let owner = owner(scene.snapshot, site);
     // Frames in a bridge, and ARP, are another matter.
-    if matches!(family, Family::Bridge | Family::Arp) {
+    if matches!(family, Family::Bridge | Family::Arp) || owner == Owner::Firewalld {
         return None;
     }
-    let owner = owner(scene.snapshot, site);
     let what = if handle.is_some() { format!("stops it: {text}") } else { "drops it by policy".to_owned() };
     let generation = if *legacy { "legacy table" } else { "table" };
     let bridge = scene.networks_of(gap.claim).find_map(|zone| zone.bridge.as_ref())?.as_str();
@@ -46,14 +46,21 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     }
     let commands = flows.into_iter().flat_map(|flow| admit(scene.snapshot, site, flow));
     let lasting = match owner {
-        Owner::Ufw => "to make it last: `ufw allow in on BRIDGE to any port 53` and `… port 67 proto udp`",
-        Owner::Firewalld => "to make it last, run it again with --permanent",
-        Owner::Libvirt | Owner::Docker | Owner::Kubernetes | Owner::Tailscale | Owner::Unknown => {
-            "to make it last, add the same to the configuration that loads this table"
-        }
+        Owner::Ufw => "ufw keeps its rules",
+        Owner::Libvirt
+        | Owner::Docker
+        | Owner::Firewalld
+        | Owner::Kubernetes
+        | Owner::Tailscale
+        | Owner::Unknown => "to make it last, add the same to the configuration that loads this table",
+    };
+    // What ufw drops it drops at several places, and one rule of its own passes them all.
+    let key = match owner {
+        Owner::Ufw => format!("ufw {family:?}"),
+        _ => format!("{legacy} {family:?} {table} {chain} {handle:?}"),
     };
     Some(Diagnosis {
-        key: format!("{legacy} {family:?} {table} {chain} {handle:?}"),
+        key,
         subjects: vec!["host".to_owned()],
         title: format!("chain {chain} keeps guests from the host's services"),
         cause: format!(

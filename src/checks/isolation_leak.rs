@@ -4,6 +4,7 @@ use kvmnet_probes::facts::Hook;
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fix, network};
+use super::ipv6_open::unguarded;
 use crate::engine::admit::{base_chain, remove};
 use crate::engine::owner::{Owner, owner};
 use crate::engine::{Decision, Site, Step, libvirt};
@@ -28,6 +29,7 @@ pub(super) const CHECK: Check = Check {
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let rules_are_gone = |zone| libvirt::rules_are_gone(scene.snapshot, zone, gap.claim.ipv6);
     if gap.step.is_some()
+        || unguarded(scene, gap).is_some()
         || scene.nics_of(gap.claim).any(|nic| scene.is_astray(nic))
         || scene.networks_of(gap.claim).any(rules_are_gone)
     {

@@ -28,7 +28,8 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     }
     let zone = scene.networks_of(gap.claim).next()?;
     // Where more of libvirt's rules are gone than these, that is the finding.
-    if libvirt::rules_are_gone(scene.snapshot, zone, gap.claim.ipv6) {
+    let bound_elsewhere = scene.bound_elsewhere(zone, gap.claim.ipv6).is_some();
+    if bound_elsewhere || libvirt::rules_are_gone(scene.snapshot, zone, gap.claim.ipv6) {
         return None;
     }
     let subnet =

@@ -14,16 +14,22 @@ mod bridge_no_address;
 mod bridge_not_persistent;
 mod bridge_port_filter;
 mod bridge_port_state;
+mod conntrack_full;
 mod device_forwarding_off;
+mod dhcp_range_full;
 mod dnsmasq_dead;
+mod domain_config_differs;
 mod duplicate_mac;
+mod firewalld_zone;
 mod foreign_port;
 mod forward_dev_pinned;
 mod forward_policy_drop;
 mod forward_rule_drop;
+mod guest_silent;
 mod host_has_vm_address;
 mod input_drop;
 mod ip_forward_off;
+mod ipv6_open;
 mod isolation_leak;
 mod libvirt_rules_missing;
 mod libvirt_rules_stale;
@@ -32,6 +38,7 @@ mod masquerade_missing;
 mod missing_source;
 mod mtu_differs;
 mod netfilter_drop;
+mod network_config_differs;
 mod network_inactive;
 mod network_not_autostarted;
 mod next_hop_silent;
@@ -62,7 +69,7 @@ pub use check::{Category, Check, Diagnosis, Gap, Scene};
 use std::net::IpAddr;
 
 use crate::engine::Step;
-use crate::model::Claim;
+use crate::model::{Claim, Nic};
 
 /// Every check, by id.
 pub const CHECKS: &[&Check] = &[
@@ -74,16 +81,22 @@ pub const CHECKS: &[&Check] = &[
     &bridge_not_persistent::CHECK,
     &bridge_port_filter::CHECK,
     &bridge_port_state::CHECK,
+    &conntrack_full::CHECK,
     &device_forwarding_off::CHECK,
+    &dhcp_range_full::CHECK,
     &dnsmasq_dead::CHECK,
+    &domain_config_differs::CHECK,
     &duplicate_mac::CHECK,
+    &firewalld_zone::CHECK,
     &foreign_port::CHECK,
     &forward_dev_pinned::CHECK,
     &forward_policy_drop::CHECK,
     &forward_rule_drop::CHECK,
+    &guest_silent::CHECK,
     &host_has_vm_address::CHECK,
     &input_drop::CHECK,
     &ip_forward_off::CHECK,
+    &ipv6_open::CHECK,
     &isolation_leak::CHECK,
     &libvirt_rules_missing::CHECK,
     &libvirt_rules_stale::CHECK,
@@ -92,6 +105,7 @@ pub const CHECKS: &[&Check] = &[
     &missing_source::CHECK,
     &mtu_differs::CHECK,
     &netfilter_drop::CHECK,
+    &network_config_differs::CHECK,
     &network_inactive::CHECK,
     &network_not_autostarted::CHECK,
     &next_hop_silent::CHECK,
@@ -144,6 +158,11 @@ pub fn wire_disagrees(passed: bool) -> (&'static Check, Diagnosis) {
 /// Packets that leave the host and are not answered by `target`; `host_too`: nor is the host itself, if it was tried.
 pub fn upstream_silent(target: &str, host_too: bool) -> (&'static Check, Diagnosis) {
     (&upstream_silent::CHECK, upstream_silent::diagnose(target, host_too))
+}
+
+/// Packets that a guest gets and does not answer.
+pub fn guest_silent(nic: &Nic) -> (&'static Check, Diagnosis) {
+    (&guest_silent::CHECK, guest_silent::diagnose(nic))
 }
 
 /// Packets of which the host says that it finds no way to the next hop.

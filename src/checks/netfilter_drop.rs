@@ -7,7 +7,7 @@ use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
 use crate::engine::Site;
 use crate::engine::admit::{family_word, remove};
 use crate::engine::libvirt::is_libvirts;
-use crate::engine::owner::owner;
+use crate::engine::owner::{Owner, owner};
 
 pub(super) const CHECK: Check = Check {
     id: "netfilter-drop",
@@ -29,7 +29,8 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let Site::Netfilter { family, table, chain, hook, handle, text, legacy } = site else { return None };
     let elsewhere =
         matches!(family, Family::Bridge | Family::Arp) || !matches!(hook, Hook::Input | Hook::Forward);
-    if is_libvirts(table, chain) || !elsewhere {
+    let owner = owner(scene.snapshot, site);
+    if is_libvirts(table, chain) || !elsewhere || owner == Owner::Firewalld {
         return None;
     }
     let family = family_word(*family);
@@ -39,8 +40,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         subjects: vec!["host".to_owned()],
         title: format!("chain {chain} stops wanted packets"),
         cause: format!(
-            "chain {chain} of table {family} {table}, written by {}, stops the packet {what}.",
-            owner(scene.snapshot, site)
+            "chain {chain} of table {family} {table}, written by {owner}, stops the packet {what}."
         ),
         evidence: Vec::new(),
         fix: fix(

@@ -44,8 +44,11 @@ fn diagnose(zone: &Network) -> Diagnosis {
         fix([format!("virsh net-autostart {}", quoted(&zone.name))], "")
     } else {
         fix(
-            [format!("virsh net-dumpxml {0} > {0}.xml && virsh net-define {0}.xml", quoted(&zone.name))],
-            "the network has no saved configuration: define it, then set it to start with `virsh net-autostart`",
+            [format!(
+                "virsh net-dumpxml {0} | virsh net-define /dev/stdin && virsh net-autostart {0}",
+                quoted(&zone.name)
+            )],
+            "the network has no saved configuration: this saves the one that runs",
         )
     };
     Diagnosis {

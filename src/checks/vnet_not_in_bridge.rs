@@ -40,6 +40,8 @@ fn diagnose(scene: &Scene<'_>, nic: &Nic) -> Option<Diagnosis> {
     if !stranded || !exists || !started || nic.attachment != Attachment::Tap {
         return None;
     }
+    let down = scene.snapshot.link_named(tap.as_str()).is_some_and(|link| !link.up);
+    let up = if down { " up" } else { "" };
     Some(Diagnosis {
         key: tap.to_string(),
         subjects: vec![vm(&nic.vm), link(tap)],
@@ -50,9 +52,9 @@ fn diagnose(scene: &Scene<'_>, nic: &Nic) -> Option<Diagnosis> {
             fact("libvirt", format!("{}: {}", nic.label(), nic.plugged_into)),
         ],
         fix: fix(
-            [format!("ip link set {} master {}", quoted(tap.as_str()), quoted(expected.as_str()))],
-            "if it happens again, keep the network manager off it, for NetworkManager: \
-             unmanaged-devices=interface-name:vnet*;interface-name:virbr*",
+            [format!("ip link set {} master {}{up}", quoted(tap.as_str()), quoted(expected.as_str()))],
+            "if it happens again: keep the network manager off it (NetworkManager: \
+             unmanaged-devices=interface-name:vnet*)",
         ),
     })
 }

@@ -37,9 +37,10 @@ pub enum Service {
 /// The commands that let a flow past the base chain of a netfilter site; none if the site is none.
 pub fn admit(snapshot: &Snapshot, site: &Site, flow: Flow<'_>) -> Vec<String> {
     let Site::Netfilter { family, table, chain, handle, legacy, .. } = site else { return Vec::new() };
-    if owner(snapshot, site) == Owner::Firewalld {
-        let bridge = quoted(flow.bridge());
-        return vec![format!("firewall-cmd --zone=libvirt --change-interface={bridge}")];
+    if owner(snapshot, site) == Owner::Ufw
+        && let Some(command) = flow.ufw()
+    {
+        return vec![command];
     }
     let base = base_chain(snapshot, site).map_or(chain, |base| &base.name);
     if *legacy || is_iptables(*family, table, base) {
@@ -138,6 +139,21 @@ impl<'a> Flow<'a> {
             | Self::ToBridge(bridge)
             | Self::ToHost(bridge, _)
             | Self::RepliesToHost(bridge) => bridge,
+        }
+    }
+
+    /// In ufw's words, which last. Replies and ICMP it accepts by itself, and has no words for.
+    fn ufw(self) -> Option<String> {
+        let bridge = quoted(self.bridge());
+        let served = |what: String| Some(format!("ufw allow in on {bridge} to any port {what}"));
+        match self {
+            Self::FromBridge(_) => Some(format!("ufw route allow in on {bridge}")),
+            Self::ToBridge(_) => Some(format!("ufw route allow out on {bridge}")),
+            Self::ToHost(_, Service::Dhcp) => served("67 proto udp".to_owned()),
+            Self::ToHost(_, Service::Dns) => served("53".to_owned()),
+            Self::ToHost(_, Service::Tcp(port)) => served(format!("{port} proto tcp")),
+            Self::ToHost(_, Service::Udp(port)) => served(format!("{port} proto udp")),
+            Self::ToHost(_, Service::Icmp) | Self::RepliesToHost(_) => None,
         }
     }
 

@@ -136,6 +136,22 @@ pub enum Site {
     },
 }
 
+/// `RT_TABLE_MAIN`.
+const MAIN: u32 = 254;
+
+impl Site {
+    /// No route, or the default one: what decides where a subnet's own route is gone. A more specific route, and
+    /// one of another table, is there in any case.
+    pub fn is_last_resort(&self) -> bool {
+        match self {
+            Self::Route { table, text } => {
+                table.is_none() || *table == Some(MAIN) && text.starts_with("default")
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What a site did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {

@@ -183,6 +183,8 @@ pub fn claims(topology: &Topology, scope: &Scope, alike: &[usize]) -> Vec<Claim>
                 for row in ROWS {
                     side.add(row, ipv6, &mut found);
                 }
+            } else if ipv6 && side.lacks_ipv6() {
+                side.close_ipv6(&mut found);
             }
         }
     }
@@ -284,6 +286,22 @@ impl<'a> Side<'a> {
         let gateway = self.network().is_some_and(|network| network.gateway(ipv6).is_some());
         let neither = self.network().is_none_or(|network| network.is_lan() || network.gateways.is_empty());
         gateway || (!ipv6 && neither)
+    }
+
+    /// The network has IPv4 alone, while the host has a way out by IPv6, and libvirt's rules guard the one only.
+    fn lacks_ipv6(self) -> bool {
+        let routed = |mode| matches!(mode, ForwardMode::Nat | ForwardMode::Isolated | ForwardMode::Route);
+        self.nic().attachment == Attachment::Tap
+            && self.network().is_some_and(|network| network.in_libvirt && routed(network.mode))
+            && self.topology.uplinks.iter().any(|uplink| uplink.ipv6)
+    }
+
+    /// Nothing of a network without IPv6 gets out by IPv6, whatever address the guest gives itself.
+    fn close_ipv6(self, claims: &mut Vec<Claim>) {
+        for (from, to, source, destination) in self.ends(Pair::NicToInternet, Expected::Deny, true) {
+            let (traffic, expected) = (Traffic::Icmp, Expected::Deny);
+            claims.push(Claim { from, to, source, destination, ipv6: true, traffic, expected });
+        }
     }
 
     fn add(self, row: &Row, ipv6: bool, claims: &mut Vec<Claim>) {

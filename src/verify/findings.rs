@@ -10,8 +10,8 @@ use super::judge::{Judgement, Oddity, by_the_host, way};
 use super::symptom::symptom;
 use super::{Plan, Trial};
 use crate::checks::{
-    Check, Diagnosis, Gap, Scene, explain, hazards, next_hop_silent, no_way_back, upstream_silent,
-    wire_disagrees,
+    Check, Diagnosis, Gap, Scene, explain, guest_silent, hazards, next_hop_silent, no_way_back,
+    upstream_silent, wire_disagrees,
 };
 use crate::engine::{Fate, Proof, Site, Step};
 use crate::model::{Claim, Zone};
@@ -108,7 +108,7 @@ fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
             drafts.of(next_hop_silent(&case.scene, claim)).add(case, at, None);
             return;
         }
-        Some(Oddity::Disagreement | Oddity::UpstreamSilent) | None => {}
+        Some(Oddity::Disagreement | Oddity::UpstreamSilent | Oddity::GuestSilent) | None => {}
     }
     if steps.is_empty() && claim.expected == Expected::Allow || case.judgements[at].oddity.is_some() {
         let draft = drafts.of(wire_disagrees(claim.expected == Expected::Deny));
@@ -161,10 +161,14 @@ fn is_consequence(site: &Site, of: &Site) -> bool {
         | Site::Neighbour { .. }
         | Site::NoAddress { .. }
         | Site::NoService { .. } => broken_link && site != of,
-        Site::Route { .. } | Site::Rule { .. } => broken_link || matches!(of, Site::Route { .. }),
-        Site::Sysctl { .. } | Site::Netfilter { .. } | Site::NoNat { .. } => {
-            // Beyond a missing route there is no device to leave by: what follows is guesswork.
-            matches!(of, Site::Route { .. } | Site::OtherBridge { .. })
+        Site::Route { .. } => broken_link && site.is_last_resort() || matches!(of, Site::Route { .. }),
+        Site::Rule { .. } => matches!(of, Site::Route { .. }),
+        // It belongs to the device by which the packet came in.
+        Site::Sysctl { .. } => matches!(of, Site::OtherBridge { .. }),
+        Site::Netfilter { .. } | Site::NoNat { .. } => {
+            // Beyond a missing route there is no device to leave by: what follows is guesswork. Past a route
+            // that refuses, the packet would have gone its usual way.
+            of.is_last_resort() || matches!(of, Site::OtherBridge { .. })
         }
         Site::NoLanPort { .. } | Site::Opaque { .. } | Site::MissingFact { .. } => false,
     }
@@ -183,6 +187,10 @@ fn left_as(case: Case<'_>, at: usize) -> Option<IpAddr> {
 fn odd(case: Case<'_>, at: usize, oddity: Oddity, drafts: &mut Drafts) {
     let claim = &case.claims[at];
     let diagnosis = match oddity {
+        Oddity::GuestSilent => {
+            let Zone::Nic(nic) = claim.to else { return };
+            guest_silent(&case.scene.topology.nics[nic])
+        }
         // No gap: it was forgiven.
         Oddity::NoWayBack | Oddity::NextHopSilent => return,
         Oddity::Disagreement => wire_disagrees(true),
@@ -256,7 +264,10 @@ fn finish(case: Case<'_>, draft: Draft) -> Finding {
             vms.len()
         })
     };
-    let mut subjects = diagnosis.subjects;
+    let of_cause: Vec<&str> =
+        diagnosis.subjects.iter().filter_map(|subject| subject.strip_prefix("vm:")).collect();
+    let title = symptom(&broken, &of_cause, members).unwrap_or(diagnosis.title);
+    let mut subjects = diagnosis.subjects.clone();
     let vms = cells.iter().flat_map(|cell| [&cell.from, &cell.to]).filter_map(|zone| zone.vm.as_deref());
     let mut vms: Vec<String> = vms.map(|vm| format!("vm:{vm}")).collect();
     vms.sort_unstable();
@@ -264,7 +275,7 @@ fn finish(case: Case<'_>, draft: Draft) -> Finding {
     Finding {
         id: check.id.to_owned(),
         severity: if broken.is_empty() { check.severity } else { Severity::Error },
-        title: symptom(&broken, members).unwrap_or(diagnosis.title),
+        title,
         subjects,
         cause: diagnosis.cause,
         evidence: diagnosis.evidence.into_iter().chain(evidence).collect(),

@@ -31,6 +31,8 @@ pub(super) enum Oddity {
     NoWayBack,
     /// The host refused it for want of the next hop's MAC.
     NextHopSilent,
+    /// It came to the guest, which did not answer.
+    GuestSilent,
 }
 
 /// What the wire showed, in the words that decide.
@@ -89,7 +91,15 @@ pub(super) fn judge(
         },
     };
     match claim.expected {
-        Expected::Allow => allow(claim, fate, seen, by_the_host(at, plan, observations)),
+        Expected::Allow => {
+            let asked = match plan.trials.get(at) {
+                Some(Trial::Attempt(at)) => {
+                    plan.attempts.get(*at).is_some_and(|attempt| attempt.wants_answer)
+                }
+                Some(Trial::None(_)) | None => false,
+            };
+            allow(claim, fate, seen, by_the_host(at, plan, observations), asked)
+        }
         Expected::Deny => deny(fate, seen),
     }
 }
@@ -196,8 +206,8 @@ fn untranslated(topology: &Topology, claim: &Claim, sighting: &Sighting) -> Opti
     (sighting.source == Some(private)).then_some(private)
 }
 
-/// `host`: whether the host itself is answered by the same target.
-fn allow(claim: &Claim, fate: &Fate, seen: Seen, host: Option<bool>) -> Judgement {
+/// `host`: whether the host itself is answered by the same target. `asked`: an answer was wanted.
+fn allow(claim: &Claim, fate: &Fate, seen: Seen, host: Option<bool>, asked: bool) -> Judgement {
     let proof = fate.predicted;
     match seen {
         Seen::Unplanned(reason) => Judgement {
@@ -218,7 +228,10 @@ fn allow(claim: &Claim, fate: &Fate, seen: Seen, host: Option<bool>) -> Judgemen
         Seen::Answered => passed(proof, None),
         // The host delivered it; whether a guest answers is the guest's own affair.
         Seen::Arrived if for_nic(claim) && claim.traffic != Traffic::Resolve && !loses_answer(fate) => {
-            passed(proof, Some("delivered to the tap; the guest does not answer".to_owned()))
+            let judgement = passed(proof, Some("delivered to the tap; the guest does not answer".to_owned()));
+            let surely = asked && !fate.unknowns().any(|step| step.reply);
+            let oddity = judgement.oddity.or(surely.then_some(Oddity::GuestSilent));
+            Judgement { oddity, ..judgement }
         }
         // A question for the MAC of whoever is there: that it left is all that is asked.
         Seen::Arrived if matches!(claim.to, Zone::Gateway(_)) && claim.destination.is_none() => {

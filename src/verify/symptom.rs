@@ -8,15 +8,21 @@ use kvmnet_reports::{Cell, Expected, Zone, ZoneKind};
 const NAMED: usize = 3;
 
 /// `default: VMs do not reach the internet`, `web1: does not reach the gateway, DHCP; …`. `None` if no
-/// cell is broken.
-pub(super) fn symptom(cells: &[&Cell], members: impl Fn(&str) -> usize) -> Option<String> {
+/// cell is broken. `about`: the VMs that the cause itself is about, if it is about some.
+pub(super) fn symptom(cells: &[&Cell], about: &[&str], members: impl Fn(&str) -> usize) -> Option<String> {
     if cells.is_empty() {
         return None;
     }
-    let vms: BTreeSet<&str> =
-        cells.iter().filter_map(|cell| sufferer(cell)).filter_map(|zone| zone.vm.as_deref()).collect();
-    let networks: BTreeSet<&str> =
-        cells.iter().filter_map(|cell| sufferer(cell)).filter_map(|zone| zone.network.as_deref()).collect();
+    // Whoever is cut off from a broken VM is not broken himself.
+    let is_meant =
+        |zone: &&Zone| about.is_empty() || zone.vm.as_deref().is_some_and(|vm| about.contains(&vm));
+    let sufferers: Vec<&Zone> = if about.is_empty() {
+        cells.iter().filter_map(|cell| sufferer(cell)).collect()
+    } else {
+        cells.iter().flat_map(|cell| [&cell.from, &cell.to]).filter(is_meant).collect()
+    };
+    let vms: BTreeSet<&str> = sufferers.iter().filter_map(|zone| zone.vm.as_deref()).collect();
+    let networks: BTreeSet<&str> = sufferers.iter().filter_map(|zone| zone.network.as_deref()).collect();
     let all: usize = networks.iter().map(|network| members(network)).sum();
     // One of several guests is named; if it hits all of a network, the network is.
     let single = vms.len() < all || (vms.len() == 1 && networks.is_empty());
