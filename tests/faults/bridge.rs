@@ -1,9 +1,24 @@
 //! Taps, bridges, their ports, MAC tables and neighbours.
 
+use serde_json::Value;
+
 use crate::fault::{Cure, FAULT, Fault};
 
 const WEB1_CUT_OFF: &[(&str, &str)] =
     &[("vm:web1", "gateway:default"), ("vm:web1", "internet"), ("host", "vm:web1"), ("vm:web1", "vm:web2")];
+
+/// Makes the LAN's bridge filter VLANs, with every port in VLAN 1, as the kernel does when it is turned on.
+fn vlan_filtering(host: &mut Value) {
+    for link in host["links"]["value"].as_array_mut().expect("links") {
+        if link["name"] == "br0" {
+            link["kind"]["vlan_filtering"] = true.into();
+        }
+        if ["eth1", "vnet3"].iter().any(|port| link["name"] == *port) {
+            link["port"]["pvid"] = 1.into();
+            link["port"]["vlans"] = serde_json::json!([{ "id": 1, "untagged": true }]);
+        }
+    }
+}
 
 pub(crate) const FAULTS: &[Fault] = &[
     Fault {
@@ -119,11 +134,12 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "bridge-recreated-stale-ifindex",
         what: "the bridge was deleted and made again: libvirt's rules name the number of the old one",
         breaks: "ip link del virbr0; ip link add virbr0 type bridge; ip link set virbr0 up; \
-                 ip addr add 192.168.122.1/24 dev virbr0; ip link set vnet0 master virbr0; ip link set vnet1 master virbr0; \
-                 systemctl restart dnsmasq-default 2>/dev/null || true",
+                 ip addr add 192.168.122.1/24 dev virbr0; ip link set vnet0 master virbr0; ip link set vnet1 master virbr0",
         only_on: Some(crate::host::Backend::Nftables),
         findings: &[("libvirt-rules-stale", &["network:default"])],
         gaps: &[("outside", "vm:web1")],
+        // libvirt's own bridge has the MAC of its network.
+        afterwards: "redefine default '' vnet0 vnet1",
         ..FAULT
     },
     Fault {
@@ -188,7 +204,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
-        id: "upstream-mac-filter-at-egress",
+        id: "upstream-hypervisor-mac-filter",
         what: "the card lets only frames with its own MAC out, as clouds and nested hosts do",
         breaks: "nft add table netdev f; nft 'add chain netdev f e { type filter hook egress device eth1 priority 0; }'; \
                  nft add rule netdev f e ether saddr != $(cat /sys/class/net/eth1/address) ether saddr != $(cat /sys/class/net/br0/address) drop",
@@ -198,7 +214,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
-        id: "fdb-sticky-wrong-port",
+        id: "fdb-static-wrong-port",
         what: "the MAC table holds a guest's MAC at another guest's port",
         breaks: "bridge fdb replace 52:54:00:aa:00:01 dev vnet1 master static sticky",
         findings: &[("static-entry", &["vm:web1"])],
@@ -230,7 +246,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
-        id: "address-left-on-the-card",
+        id: "ip-left-on-physical-nic",
         what: "the LAN's address is on the card and not on its bridge",
         breaks: "ip addr del 10.20.0.2/24 dev br0; ip addr add 10.20.0.2/24 dev eth1",
         findings: &[("address-on-port", &[])],
@@ -238,11 +254,133 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
-        id: "bridge-mtu-smaller",
+        id: "mtu-uplink-smaller-than-guest",
         what: "the MTU of the LAN's card is smaller than its bridge's other ports'",
         breaks: "ip link set eth1 mtu 1400",
         findings: &[("mtu-differs", &["network:lan"])],
         gaps: &[],
+        ..FAULT
+    },
+    Fault {
+        id: "nixos-style-rebuild-drops-ports",
+        what: "a unit made the LAN's bridge anew, with its card and without the guests' taps",
+        breaks: "ip link del br0; ip link add br0 type bridge; ip link set br0 up; ip addr add 10.20.0.2/24 dev br0; \
+                 ip link set eth1 master br0",
+        findings: &[("vnet-not-in-bridge", &["vm:lan1"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet"), ("host", "vm:lan1")],
+        ..FAULT
+    },
+    Fault {
+        id: "networkmanager-takes-tap-or-bridge",
+        what: "NetworkManager disconnected a tap: it is down and in no bridge",
+        breaks: "ip link set vnet0 nomaster; ip link set vnet0 down",
+        findings: &[("vnet-not-in-bridge", &["vm:web1"])],
+        gaps: WEB1_CUT_OFF,
+        ..FAULT
+    },
+    Fault {
+        id: "networkd-or-netplan-reconfigures-bridge",
+        what: "a network manager took the LAN's bridge down and its card out of it",
+        breaks: "ip link set eth1 nomaster; ip link set br0 down",
+        findings: &[("bridge-down", &["network:lan"]), ("uplink-not-in-bridge", &["network:lan"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet"), ("host", "vm:lan1")],
+        ..FAULT
+    },
+    Fault {
+        id: "bridge-missing",
+        what: "the LAN's bridge is gone",
+        breaks: "ip link del br0",
+        findings: &[("bridge-missing", &["network:lan"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet")],
+        afterwards: "ip addr add 10.20.0.2/24 dev br0",
+        ..FAULT
+    },
+    Fault {
+        id: "uplink-renamed",
+        what: "the LAN's card has another name since a reboot, and the bridge's configuration names the old one",
+        breaks: "ip link set eth1 down; ip link set eth1 nomaster; ip link set eth1 name enp3s0; ip link set enp3s0 up",
+        findings: &[("uplink-not-in-bridge", &["network:lan"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet")],
+        // What is printed brings the LAN back; that the configuration names the old card is warned of then.
+        cure: Cure::ByHand(
+            "ip link set enp3s0 down; ip link set enp3s0 name eth1; ip link set eth1 master br0 up; \
+             until grep -q up /sys/class/net/eth1/operstate; do sleep 0.1; done",
+        ),
+        ..FAULT
+    },
+    Fault {
+        id: "stp-forward-delay",
+        what: "a port was just plugged into a bridge with spanning tree, which listens and learns first",
+        breaks: "ip link set br0 type bridge stp_state 1 forward_delay 1500; ip link set vnet3 down; ip link set vnet3 up; \
+                 until bridge link show dev vnet3 | grep -q listening; do sleep 0.1; done",
+        settles: false,
+        findings: &[("bridge-port-state", &["vm:lan1"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet")],
+        cure: Cure::ByHand("ip link set br0 type bridge stp_state 0 forward_delay 200"),
+        ..FAULT
+    },
+    Fault {
+        id: "duplicate-mac",
+        what: "a domain was copied with the MAC kept",
+        recorded: Some(|host| {
+            let domains = host["libvirt"]["value"]["domains"].as_array_mut().expect("domains");
+            for domain in domains.iter_mut().filter(|domain| domain["name"] == "web2") {
+                domain["interfaces"][0]["mac"] = "52:54:00:aa:00:01".into();
+            }
+        }),
+        findings: &[("duplicate-mac", &["vm:web1", "vm:web2"])],
+        ..FAULT
+    },
+    Fault {
+        id: "bridge-mac-changes",
+        what: "the LAN bridge's MAC changed, as it does when a port with a lower one comes",
+        breaks: "ip link set br0 address 02:00:00:00:00:99",
+        afterwards: "ip link set br0 address $(cat /sys/class/net/eth1/address)",
+        ..FAULT
+    },
+    Fault {
+        id: "vlan-filtering-pvid-mismatch",
+        what: "the bridge filters VLANs, and a guest's port is in another one than the card",
+        recorded: Some(|host| {
+            vlan_filtering(host);
+            for link in host["links"]["value"].as_array_mut().expect("links") {
+                if link["name"] == "vnet3" {
+                    link["port"]["pvid"] = 20.into();
+                    link["port"]["vlans"] = serde_json::json!([{ "id": 20, "untagged": true }]);
+                }
+            }
+        }),
+        findings: &[("bridge-port-filter", &["vm:lan1"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "vlan-settings-lost-on-vm-restart",
+        what: "the bridge filters VLANs, and the guest's port lost its own at the last start",
+        recorded: Some(|host| {
+            vlan_filtering(host);
+            for link in host["links"]["value"].as_array_mut().expect("links") {
+                if link["name"] == "vnet3" {
+                    link["port"]["pvid"] = serde_json::Value::Null;
+                    link["port"]["vlans"] = serde_json::json!([]);
+                }
+            }
+        }),
+        findings: &[("bridge-port-filter", &["vm:lan1"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "guest-mac-differs-from-xml",
+        what: "a guest set itself another MAC",
+        recorded: Some(|host| {
+            for entry in host["fdb"]["value"].as_array_mut().expect("entries") {
+                if entry["mac"] == "52:54:00:aa:00:01" {
+                    entry["mac"] = "02:00:00:00:00:01".into();
+                }
+            }
+        }),
+        findings: &[("mac-differs", &["vm:web1"])],
         ..FAULT
     },
 ];

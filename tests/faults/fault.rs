@@ -5,8 +5,10 @@ use kvmnet_reports::{
     Cell, CellVerdict, Expected, Finding, Observed, Predicted, Report, Severity, Zone, ZoneKind,
 };
 
-use crate::host::{Backend, Host, INTERNET};
-use crate::shared_host::{assert_healthy, on_shared_host, shown};
+use serde_json::Value;
+
+use crate::host::{Backend, Host, INTERNET, kvmnet};
+use crate::shared_host::{assert_healthy, let_guests_speak, on_shared_host, shown};
 
 /// A change to a healthy host and what the doctor must say of it.
 pub(crate) struct Fault {
@@ -16,6 +18,10 @@ pub(crate) struct Fault {
     pub(crate) what: &'static str,
     /// The shell commands that make it.
     pub(crate) breaks: &'static str,
+    /// Commands in guests that make it, after those on the host. `$(address web1)` and its like are filled in.
+    pub(crate) in_guests: &'static [(&'static str, &'static str)],
+    /// Where this kernel cannot make it: the healthy host is recorded, and the record is changed.
+    pub(crate) recorded: Option<fn(&mut Value)>,
     /// It can be made with this backend of libvirt's only.
     pub(crate) only_on: Option<Backend>,
     /// With this backend it does no harm: no error, no gap, exit code 0. Without any finding it never does.
@@ -25,10 +31,18 @@ pub(crate) struct Fault {
     /// Pairs of zones of which some claim must be a gap: `vm:web1`, `gateway:iso`, `host`, `internet`,
     /// `outside`. Where a guest is meant to ping and the gap is that it cannot, the guest is asked too.
     pub(crate) gaps: &'static [(&'static str, &'static str)],
+    /// What stands for the internet besides the usual target.
+    pub(crate) targets: &'static [&'static str],
+    /// The exit code, where it is neither that of an error nor that of a healthy host.
+    pub(crate) code: Option<i32>,
+    /// Spanning tree is waited for before the doctor is called.
+    pub(crate) settles: bool,
     /// Only the wire can show it: the facts alone may say that all is well.
     pub(crate) beyond_facts: bool,
     /// What brings the host back.
     pub(crate) cure: Cure,
+    /// What the guests themselves have to do after the cure.
+    pub(crate) guests_do: &'static [(&'static str, &'static str)],
     /// Shell commands that take away what the cure leaves, once the host was seen healthy.
     pub(crate) afterwards: &'static str,
 }
@@ -47,21 +61,36 @@ pub(crate) const FAULT: Fault = Fault {
     id: "",
     what: "",
     breaks: "",
+    in_guests: &[],
+    recorded: None,
     only_on: None,
     harmless_on: None,
     findings: &[],
     gaps: &[],
+    targets: &[],
+    code: None,
+    settles: true,
     beyond_facts: false,
     cure: Cure::Printed,
+    guests_do: &[],
     afterwards: "",
 };
 
 /// Functions for the commands of faults.
-const PRELUDE: &str = "
-    # Runs a command with the name of libvirt's backend's rules at hand.
+pub(crate) const PRELUDE: &str = "
     backend() { if nft list table ip libvirt_network >/dev/null 2>&1; then echo nftables; else echo iptables; fi; }
     address() { virsh -q domifaddr $1 | grep -o '192[0-9.]*'; }
+    # Changes a network's saved configuration, starts it anew and plugs these taps in again.
+    redefine() {
+      virsh net-dumpxml --inactive $1 | sed \"$2\" | virsh -q net-define /dev/stdin
+      virsh -q net-destroy $1; virsh -q net-start $1
+      bridge=$(virsh net-info $1 | awk '/Bridge/ { print $2 }'); shift 2
+      for tap; do ip link set $tap master $bridge up; done
+    }
 ";
+
+/// Where the doctor writes its commands.
+pub(crate) const FIX_SCRIPT: &str = "/run/lab/fix.sh";
 
 impl Fault {
     /// The backends on which it is tried.
@@ -76,40 +105,63 @@ impl Fault {
     }
 
     /// Whether the doctor must stay quiet.
-    fn is_harmless_on(&self, backend: Backend) -> bool {
+    pub(crate) fn is_harmless_on(&self, backend: Backend) -> bool {
         self.findings.is_empty() || self.harmless_on == Some(backend)
     }
 
     /// Runs it on the backend's shared host.
     pub(crate) fn run(&self, backend: Backend) {
-        on_shared_host(backend, |host| {
-            let shell = |script: &str| host.sh(&format!("{PRELUDE}\n{script}"));
-            shell("iptables-save >/run/lab/iptables");
-            shell(self.breaks);
-            if self.is_harmless_on(backend) {
-                self.assert_harmless(host);
-                shell("iptables-restore </run/lab/iptables");
-            } else {
-                let printed = self.assert_diagnosed(host);
-                match self.cure {
-                    Cure::Printed => printed.iter().for_each(|command| {
-                        host.sh(command);
-                    }),
-                    Cure::ByHand(script) => {
-                        shell(script);
-                    }
-                }
-                assert_healthy(host);
-                // A cure need not take back what broke the host: the next fault begins without either.
-                shell("iptables-restore </run/lab/iptables");
-            }
-            shell(self.afterwards);
+        on_shared_host(backend, |host| match self.recorded {
+            Some(change) => self.run_on_record(host, change),
+            None => self.run_on(host, backend),
         });
     }
 
+    fn run_on_record(&self, host: &Host, change: fn(&mut Value)) {
+        // A guest that was not heard of for a while would have no address in the record.
+        let_guests_speak(host);
+        let mut snapshot = host.json(&[kvmnet().to_str().expect("a path in UTF-8"), "snapshot"]);
+        change(&mut snapshot);
+        host.write("/run/lab/snapshot.json", snapshot.to_string().as_bytes());
+        let doctored = host.doctor(&["--snapshot", "/run/lab/snapshot.json"]);
+        let wrong = self.misdiagnosed(host, &doctored);
+        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), shown(&doctored.1));
+    }
+
+    fn run_on(&self, host: &Host, backend: Backend) {
+        let shell = |script: &str| host.sh(&format!("{PRELUDE}\n{script}"));
+        let in_guests = |commands: &[(&str, &str)]| {
+            for (guest, command) in commands {
+                let command = shell(&format!("cat <<END\n{command}\nEND"));
+                let (status, said) = host.guest(guest, command.trim());
+                assert_eq!(status, 0, "{guest}: {command}{said}");
+            }
+        };
+        shell("iptables-save >/run/lab/iptables");
+        shell(self.breaks);
+        in_guests(self.in_guests);
+        if self.settles {
+            host.settle();
+        }
+        if self.is_harmless_on(backend) {
+            self.assert_harmless(host);
+            shell("iptables-restore </run/lab/iptables");
+        } else {
+            self.assert_diagnosed(host);
+            match self.cure {
+                Cure::Printed => host.sh(&format!("sh {FIX_SCRIPT}")),
+                Cure::ByHand(script) => shell(script),
+            };
+            in_guests(self.guests_do);
+            assert_healthy(host);
+            // A cure need not take back what broke the host: the next fault begins without either.
+            shell("iptables-restore </run/lab/iptables");
+        }
+        shell(self.afterwards);
+    }
+
     fn assert_harmless(&self, host: &Host) {
-        host.settle();
-        let (code, report) = host.doctor(&[]);
+        let (code, report) = host.doctor(&self.arguments(&[]));
         let errors = report.findings.iter().any(|finding| finding.severity == Severity::Error);
         assert!(
             code == 0 && !errors && report.summary.gaps == 0,
@@ -120,53 +172,66 @@ impl Fault {
         );
     }
 
-    /// What the doctor must say, and the commands that it prints.
-    fn assert_diagnosed(&self, host: &Host) -> Vec<String> {
-        host.settle();
-        let (code, report) = host.doctor(&[]);
-        let mut wrong = Vec::new();
-        let is_error = |finding: &Finding| finding.severity == Severity::Error;
-        let expected_code = i32::from(!self.gaps.is_empty() || report.findings.iter().any(is_error));
-        if code != expected_code {
-            wrong.push(format!("exit code {code} instead of {expected_code}"));
-        }
-        let named = |finding: &Finding| self.findings.iter().any(|(id, _)| *id == finding.id);
-        if let Some(first) = report.findings.first().filter(|first| !named(first)) {
-            wrong.push(format!("{} comes first: {}", first.id, first.title));
-        }
-        let mut commands = Vec::new();
-        for (id, subjects) in self.findings {
-            let covering: Vec<_> = report.findings.iter().filter(|f| covers(f, id, subjects)).collect();
-            if covering.is_empty() {
-                wrong.push(format!("no finding {id} about {subjects:?}"));
-            }
-            commands.extend(covering.iter().flat_map(|finding| finding.fix.commands.iter().cloned()));
-        }
-        if commands.is_empty() && matches!(self.cure, Cure::Printed) {
+    /// What the doctor must say. It writes its commands into [`FIX_SCRIPT`].
+    fn assert_diagnosed(&self, host: &Host) {
+        let doctored = host.doctor(&self.arguments(&["--fix-script", FIX_SCRIPT]));
+        let mut wrong = self.misdiagnosed(host, &doctored);
+        let (_, report) = doctored;
+        let mut named = report.findings.iter().filter(|finding| self.names(finding));
+        if named.all(|finding| finding.fix.commands.is_empty()) && matches!(self.cure, Cure::Printed) {
             wrong.push("no command is printed".to_owned());
         }
+        if !self.beyond_facts {
+            wrong.extend(facts_against_wire(host, &self.arguments(&["--static"]), &report));
+        }
+        assert!(wrong.is_empty(), "{}\n{}\n{}", wrong.join("\n"), shown(&report), host.picture());
+    }
+
+    fn arguments<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let targets = self.targets.iter().flat_map(|target| ["--internet-target", target]);
+        targets.chain(more.iter().copied()).collect()
+    }
+
+    fn names(&self, finding: &Finding) -> bool {
+        self.findings.iter().any(|(id, _)| *id == finding.id)
+    }
+
+    /// What is wrong with a diagnosis.
+    fn misdiagnosed(&self, host: &Host, (code, report): &(i32, Report)) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let is_error = |finding: &Finding| finding.severity == Severity::Error;
+        let failed = !self.gaps.is_empty() || report.findings.iter().any(is_error);
+        let expected_code = self.code.unwrap_or(i32::from(failed));
+        if *code != expected_code {
+            wrong.push(format!("exit code {code} instead of {expected_code}"));
+        }
+        if let Some(first) = report.findings.first().filter(|first| !self.names(first)) {
+            wrong.push(format!("{} comes first: {}", first.id, first.title));
+        }
+        for (id, subjects) in self.findings {
+            if !report.findings.iter().any(|finding| covers(finding, id, subjects)) {
+                wrong.push(format!("no finding {id} about {subjects:?}"));
+            }
+        }
         for finding in &report.findings {
-            if finding.severity == Severity::Error && !named(finding) {
+            if finding.severity == Severity::Error && !self.names(finding) {
                 wrong.push(format!("{} is blamed: {}", finding.id, finding.title));
             }
         }
         for (from, to) in self.gaps {
-            let gaps: Vec<&Cell> = gaps(&report, from, to).collect();
+            let gaps: Vec<&Cell> = gaps(report, from, to).collect();
             if gaps.is_empty() {
                 wrong.push(format!("no gap from {from} to {to}"));
             }
-            for address in gaps.iter().filter_map(|cell| pinged(cell)) {
+            let asked = gaps.iter().filter(|_| self.recorded.is_none());
+            for address in asked.filter_map(|cell| pinged(cell)) {
                 let vm = from.strip_prefix("vm:").unwrap_or_default();
                 if host.guest_reaches(vm, &address) {
                     wrong.push(format!("{vm} does reach {address}: the lab's change breaks nothing"));
                 }
             }
         }
-        if !self.beyond_facts {
-            wrong.extend(facts_against_wire(host, &report));
-        }
-        assert!(wrong.is_empty(), "{}\n{}\n{}", wrong.join("\n"), shown(&report), host.picture());
-        commands
+        wrong
     }
 }
 
@@ -195,10 +260,13 @@ fn gaps<'a>(report: &'a Report, from: &'a str, to: &'a str) -> impl Iterator<Ite
 }
 
 /// Where the facts alone say something else than what the wire has shown, cell by cell.
-fn facts_against_wire(host: &Host, live: &Report) -> Vec<String> {
-    let (_, alone) = host.doctor(&["--static"]);
-    let ends =
-        |cell: &Cell| (zone_name(&cell.from), zone_name(&cell.to), cell.traffic.clone(), cell.expected);
+fn facts_against_wire(host: &Host, arguments: &[&str], live: &Report) -> Vec<String> {
+    let (_, alone) = host.doctor(arguments);
+    let ends = |cell: &Cell| {
+        let mut addresses = [&cell.from, &cell.to].into_iter().filter_map(|zone| zone.address.as_deref());
+        let ipv6 = addresses.any(|address| address.contains(':'));
+        (zone_name(&cell.from), zone_name(&cell.to), ipv6, cell.traffic.clone(), cell.expected)
+    };
     let same = |cell: &Cell| alone.matrix.iter().find(|other| ends(other) == ends(cell));
     let mut wrong = Vec::new();
     for cell in &live.matrix {

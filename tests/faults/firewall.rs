@@ -54,7 +54,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
-        id: "forward-reject-first",
+        id: "forward-reject-rule-order",
         what: "a REJECT of all stands first in FORWARD",
         breaks: "iptables -I FORWARD -j REJECT",
         findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
@@ -62,12 +62,44 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
-        id: "forward-reject-last",
+        id: "forward-reject-rule-order-last",
         what: "a REJECT of all stands last in FORWARD, behind libvirt's jumps if there are any",
         breaks: "iptables -A FORWARD -j REJECT --reject-with icmp-host-prohibited",
         harmless_on: Some(Iptables),
         findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
         gaps: NO_INTERNET,
+        ..FAULT
+    },
+    Fault {
+        id: "ufw-blocks-nat-network",
+        what: "ufw was enabled with its defaults: DHCP, DNS and what is forwarded are denied",
+        breaks: "ufw default deny incoming; ufw default deny routed; ufw --force enable",
+        harmless_on: Some(Iptables),
+        findings: &[("input-drop", &["vm:web1", "vm:db1"]), ("forward-policy-drop", &["vm:web1", "vm:web2"])],
+        gaps: &[
+            ("vm:web1", "gateway:default"),
+            ("vm:db1", "gateway:iso"),
+            ("vm:web1", "internet"),
+            ("vm:web2", "internet"),
+        ],
+        afterwards: "ufw --force disable; ufw --force reset >/dev/null; iptables -F; iptables -X; \
+                     iptables-restore </run/lab/iptables",
+        ..FAULT
+    },
+    Fault {
+        id: "firewalld-beside-libvirt",
+        what: "firewalld runs, reloaded, with libvirt's bridges in libvirt's zone",
+        breaks: "firewalld start; firewall-cmd -q --reload; sleep 1",
+        afterwards: "firewalld stop",
+        ..FAULT
+    },
+    Fault {
+        id: "firewalld-bridge-wrong-zone",
+        what: "the bridge is in firewalld's zone public",
+        breaks: "firewalld start; firewall-cmd -q --zone=public --change-interface=virbr0",
+        findings: &[("firewalld-zone", &["link:virbr0", "vm:web1", "vm:web2"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet"), ("vm:web2", "internet")],
+        afterwards: "firewalld stop",
         ..FAULT
     },
     Fault {
@@ -263,9 +295,75 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
-        id: "conntrack-invalid-in-user-chain",
-        what: "a rate limit that nothing exceeds",
-        breaks: "iptables -I FORWARD -i virbr0 -m conntrack --ctstate NEW -m limit --limit 1000/s --limit-burst 1000 -j RETURN",
+        id: "forward-log-limited",
+        what: "a rule logs some of the new flows of guests",
+        breaks: "iptables -I FORWARD -i virbr0 -m conntrack --ctstate NEW -m limit --limit 5/s -j LOG",
+        ..FAULT
+    },
+    Fault {
+        id: "firewalld-started-after-libvirt",
+        what: "firewalld, or another firewall, was started after libvirt: it empties iptables' tables first",
+        breaks: "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X",
+        harmless_on: Some(Nftables),
+        findings: &[("libvirt-rules-missing", &["network:default", "network:iso"])],
+        gaps: &[("outside", "vm:web1"), ("vm:db1", "internet"), ("vm:web1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "lxd-docker-incus-neighbours",
+        what: "a container manager's own table drops what is forwarded and not its own",
+        breaks: "nft add table inet incus; \
+                 nft 'add chain inet incus fwd.incusbr0 { type filter hook forward priority 0; policy drop; }'; \
+                 nft add rule inet incus fwd.incusbr0 iifname incusbr0 accept; \
+                 nft add rule inet incus fwd.incusbr0 oifname incusbr0 accept",
+        findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
+        gaps: NO_INTERNET,
+        afterwards: "nft delete table inet incus",
+        ..FAULT
+    },
+    Fault {
+        id: "iptables-table-tainted-by-nft",
+        what: "somebody wrote a rule into iptables' nat table with nft, which iptables cannot show",
+        breaks: "nft add table ip nat; \
+                 nft 'add chain ip nat POSTROUTING { type nat hook postrouting priority 100; policy accept; }'; \
+                 nft 'add rule ip nat POSTROUTING ip saddr { 10.0.0.0/8, 172.16.0.0/12 } oifname eth0 masquerade'",
+        afterwards: "nft -a list chain ip nat POSTROUTING | grep -o '172.16.*handle [0-9]*' | grep -o '[0-9]*$' | \
+                     xargs -r nft delete rule ip nat POSTROUTING handle || true",
+        ..FAULT
+    },
+    Fault {
+        id: "k8s-cilium-bypasses-netfilter",
+        what: "an eBPF program at a tap takes the packets, as those of Kubernetes' networks do",
+        breaks: "tc qdisc add dev vnet0 clsact; tc filter add dev vnet0 ingress bpf da bytecode '1,6 0 0 2,'",
+        findings: &[("opaque-drop", &["vm:web1"])],
+        gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet"), ("vm:web1", "vm:web2")],
+        cure: Cure::ByHand("tc qdisc del dev vnet0 clsact"),
+        ..FAULT
+    },
+    Fault {
+        id: "dnat-not-for-local-or-guest",
+        what: "a port forward by DNAT alone: libvirt's own rules go on to reject it",
+        breaks: "iptables -t nat -A PREROUTING -i eth0 -p tcp --dport 2222 -j DNAT --to $(address web1):22",
+        ..FAULT
+    },
+    Fault {
+        id: "forward-dev-pinned",
+        what: "the network may leave by a device only that the default route does not use",
+        breaks: "redefine default 's|<forward mode=.nat.|& dev=\"eth7\"|' vnet0 vnet1",
+        findings: &[("forward-dev-pinned", &["network:default"])],
+        gaps: NO_INTERNET,
+        cure: Cure::ByHand("redefine default '/<interface dev/d; s/ dev=.eth7.//' vnet0 vnet1"),
+        ..FAULT
+    },
+    Fault {
+        id: "conntrack-table-full",
+        what: "as many connections are tracked as may be",
+        recorded: Some(|host| {
+            let sysctls = &mut host["sysctls"]["value"];
+            sysctls["net/netfilter/nf_conntrack_max"] = "65536".into();
+            sysctls["net/netfilter/nf_conntrack_count"] = "65530".into();
+        }),
+        findings: &[("conntrack-full", &["host"])],
         ..FAULT
     },
 ];

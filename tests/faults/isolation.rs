@@ -45,11 +45,11 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         id: "foreign-port-in-isolated-bridge",
         what: "a device of nobody's is in the isolated bridge",
-        breaks: "ip tuntap add tap9 mode tap; ip link set tap9 master virbr1 up",
+        breaks: "ip link add port0 type veth peer name port1; ip link set port1 up; ip link set port0 master virbr1 up",
         findings: &[("foreign-port", &["network:iso"])],
         gaps: &[],
         cure: Cure::Printed,
-        afterwards: "ip tuntap del tap9 mode tap",
+        afterwards: "ip link del port0",
         ..FAULT
     },
     Fault {
@@ -64,6 +64,23 @@ pub(crate) const FAULTS: &[Fault] = &[
         breaks: "ip addr add 192.168.151.1/24 dev virbr1",
         only_on: Some(Iptables),
         afterwards: "ip addr del 192.168.151.1/24 dev virbr1",
+        ..FAULT
+    },
+    Fault {
+        id: "leak-ipv6-on-v4-only-network",
+        what: "IPv6 is on at an isolated network's bridge and the host forwards it, while libvirt guards IPv4 alone",
+        breaks: "ip -6 addr add 2001:db8:1::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8:1::1; \
+                 nsenter --net=/run/lab/inet ip -6 addr add 2001:db8:1::1/64 dev up0 nodad; \
+                 nsenter --net=/run/lab/inet ip -6 addr add 2001:db8:2::10/128 dev lo; \
+                 sysctl -qw net.ipv6.conf.virbr0.disable_ipv6=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.virbr1.disable_ipv6=0; \
+                 ip addr add fd10::1/64 dev virbr1 nodad",
+        targets: &["2001:db8:2::10"],
+        findings: &[("ipv6-open", &["network:iso"])],
+        gaps: &[("vm:db1", "internet")],
+        afterwards: "sysctl -qw net.ipv6.conf.all.forwarding=0; ip -6 route del default; \
+                     ip -6 addr del 2001:db8:1::2/64 dev eth0; \
+                     nsenter --net=/run/lab/inet ip -6 addr del 2001:db8:1::1/64 dev up0; \
+                     nsenter --net=/run/lab/inet ip -6 addr del 2001:db8:2::10/128 dev lo",
         ..FAULT
     },
 ];

@@ -3,7 +3,7 @@
 //!
 //! A fault is data, one entry in a file of [`CATALOGUE`]. `docs/faults.md` is the scoreboard; it is made
 //! from the same entries, and rewritten with `KVMNET_UPDATE=1`. `KVMNET_FAULTS=all` runs every fault with
-//! both of libvirt's firewall backends, `KVMNET_FAULTS=vnet,leak-accept` those whose names begin so; without
+//! both of libvirt's firewall backends and pairs of them, `KVMNET_FAULTS=vnet,leak-accept` those whose names begin so; without
 //! it the faults that do the same with either backend run with one.
 //!
 //! Needs root and what `tests/lab/packages test` installs. Without them each fault says that it was
@@ -20,13 +20,14 @@ mod fault;
 #[path = "../lab/host.rs"]
 mod host;
 mod scoreboard;
-#[expect(dead_code, reason = "the lab's tests ask more of a shared host")]
 #[path = "../lab/shared_host.rs"]
 mod shared_host;
 
 mod bridge;
 mod firewall;
+mod healthy;
 mod isolation;
+mod pairs;
 mod routing;
 mod services;
 
@@ -43,6 +44,7 @@ const CATALOGUE: &[(&str, &[Fault])] = &[
     ("Addresses, routes and forwarding", routing::FAULTS),
     ("libvirt and what serves the guests", services::FAULTS),
     ("Isolation", isolation::FAULTS),
+    ("Odd, and healthy", healthy::FAULTS),
 ];
 
 fn main() -> ExitCode {
@@ -70,6 +72,15 @@ fn main() -> ExitCode {
                     Ok(())
                 }));
             }
+        }
+    }
+    let every: Vec<&'static Fault> = CATALOGUE.iter().flat_map(|(_, faults)| *faults).collect();
+    for pair in pairs::draw(&every) {
+        if chosen == "all" || chosen.split(',').any(|name| name == "pair") {
+            trials.push(Trial::test(pair.name(), move || {
+                pair.run();
+                Ok(())
+            }));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()

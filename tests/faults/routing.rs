@@ -114,7 +114,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "policy-table-unreachable",
         what: "a policy table says that the guests' subnet is unreachable",
         breaks: "ip route add unreachable 192.168.122.0/24 table 201; ip rule add to 192.168.122.0/24 lookup 201 pref 100",
-        findings: &[("route-drop", &["vm:web1", "vm:web2"])],
+        findings: &[("policy-table-first", &["vm:web1", "vm:web2"])],
         gaps: &[("vm:web1", "internet"), ("host", "vm:web1")],
         afterwards: "ip rule del pref 100; ip route flush table 201",
         ..FAULT
@@ -147,7 +147,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "rp-filter-strict-asymmetric",
         what: "the way back to one guest leads elsewhere, and strict reverse path filtering drops what it sends",
         breaks: "sysctl -qw net.ipv4.conf.virbr0.rp_filter=1; ip route add $(address web1) dev virbr1",
-        findings: &[("subnet-overlap", &["vm:web1"])],
+        findings: &[("rp-filter", &["vm:web1"]), ("subnet-overlap", &["vm:web1"])],
         gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet")],
         afterwards: "sysctl -qw net.ipv4.conf.virbr0.rp_filter=0",
         ..FAULT
@@ -158,18 +158,6 @@ pub(crate) const FAULTS: &[Fault] = &[
         breaks: "ip addr add $(address web1)/32 dev lo",
         findings: &[("host-has-vm-address", &["vm:web1"])],
         gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet")],
-        ..FAULT
-    },
-    Fault {
-        id: "local-table-asked-last",
-        what: "the rule for the table of local addresses has moved behind another",
-        breaks: "ip route add default dev eth0 via 203.0.113.1 table 77; ip rule add pref 10 iif virbr0 lookup 77; \
-                 ip rule add pref 20 lookup local; ip rule del pref 0",
-        findings: &[("policy-table-first", &["vm:web1", "vm:web2"])],
-        gaps: &[("vm:web1", "gateway:default")],
-        cure: Cure::ByHand(
-            "ip rule add pref 0 lookup local; ip rule del pref 20; ip rule del pref 10; ip route flush table 77",
-        ),
         ..FAULT
     },
     Fault {
@@ -187,6 +175,40 @@ pub(crate) const FAULTS: &[Fault] = &[
         gaps: NO_INTERNET,
         beyond_facts: true,
         cure: Cure::ByHand("ip route replace default via 203.0.113.1"),
+        ..FAULT
+    },
+    Fault {
+        id: "routed-network-no-return-route",
+        what: "a routed network whose router knows no way back",
+        breaks: "redefine iso 's|<bridge name|<forward mode=\"route\"/><bridge name|' vnet2",
+        findings: &[("no-way-back", &["vm:db1"])],
+        gaps: &[("vm:db1", "internet")],
+        beyond_facts: true,
+        cure: Cure::ByHand("nsenter --net=/run/lab/inet ip route add 192.168.150.0/24 via 203.0.113.2"),
+        afterwards: "nsenter --net=/run/lab/inet ip route del 192.168.150.0/24; redefine iso '/<forward/d' vnet2",
+        ..FAULT
+    },
+    Fault {
+        id: "leak-route-mode-inbound",
+        what: "a routed network that the router knows: the outside may come in, as the mode says",
+        breaks: "nsenter --net=/run/lab/inet ip route add 192.168.150.0/24 via 203.0.113.2; \
+                 redefine iso 's|<bridge name|<forward mode=\"route\"/><bridge name|' vnet2",
+        afterwards: "nsenter --net=/run/lab/inet ip route del 192.168.150.0/24; redefine iso '/<forward/d' vnet2",
+        ..FAULT
+    },
+    Fault {
+        id: "leak-open-forward-mode",
+        what: "a network in open mode, for which libvirt writes no rules, as the mode says",
+        breaks: "nsenter --net=/run/lab/inet ip route add 192.168.150.0/24 via 203.0.113.2; \
+                 redefine iso 's|<bridge name|<forward mode=\"open\"/><bridge name|' vnet2",
+        afterwards: "nsenter --net=/run/lab/inet ip route del 192.168.150.0/24; redefine iso '/<forward/d' vnet2",
+        ..FAULT
+    },
+    Fault {
+        id: "proxy-arp-unwanted",
+        what: "the host answers ARP on the LAN for an address that it has a route to elsewhere",
+        breaks: "sysctl -qw net.ipv4.conf.br0.proxy_arp=1; ip route add 10.20.0.77/32 dev eth0",
+        afterwards: "sysctl -qw net.ipv4.conf.br0.proxy_arp=0; ip route del 10.20.0.77/32 dev eth0",
         ..FAULT
     },
 ];

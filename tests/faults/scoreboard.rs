@@ -33,10 +33,18 @@ pub(crate) fn check() {
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
-    let count = CATALOGUE.iter().map(|(_, faults)| faults.len()).sum::<usize>();
-    let runs = CATALOGUE.iter().flat_map(|(_, faults)| *faults).map(|fault| fault.backends().count());
-    let runs: usize = runs.sum();
-    let _ = writeln!(page, "{count} faults, {runs} runs with libvirt's two firewall backends.");
+    let all: Vec<&Fault> = CATALOGUE.iter().flat_map(|(_, faults)| *faults).collect();
+    let harmful = all.iter().filter(|fault| !fault.findings.is_empty()).count();
+    let recorded = all.iter().filter(|fault| fault.recorded.is_some()).count();
+    let quiet = |fault: &&&Fault| fault.backends().any(|backend| fault.is_harmless_on(backend));
+    let runs: usize = all.iter().map(|fault| fault.backends().count()).sum();
+    let _ = writeln!(
+        page,
+        "{harmful} faults, {recorded} of them on a record of the healthy host that was changed, since this kernel or a \
+         running guest cannot make them; {} odd states that do no harm, at least with one backend. {runs} runs with \
+         libvirt's two firewall backends; beside them pairs of faults, of which both causes must be named.",
+        all.iter().filter(quiet).count()
+    );
     for (chapter, faults) in CATALOGUE {
         let _ = writeln!(
             page,
@@ -60,6 +68,7 @@ fn row(fault: &Fault) -> String {
     }
     let cure = match (&fault.cure, fault.findings.is_empty()) {
         (_, true) => "harmless: no finding",
+        _ if fault.recorded.is_some() => "not tried",
         (Cure::Printed, _) => "printed",
         (Cure::ByHand(_), _) => "by hand",
     };
@@ -71,6 +80,7 @@ fn row(fault: &Fault) -> String {
         }
         (None, _) => String::new(),
     };
+    let only = if fault.recorded.is_some() { format!("{only} (on a record)") } else { only };
     format!(
         "| {} | {}{only} | {} | {} | {cure} |",
         fault.id,

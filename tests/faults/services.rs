@@ -1,6 +1,7 @@
 //! libvirt's networks, domains and daemons, DHCP and DNS.
 
 use crate::fault::{Cure, FAULT, Fault};
+use crate::host::Backend::{Iptables, Nftables};
 
 pub(crate) const FAULTS: &[Fault] = &[
     Fault {
@@ -28,12 +29,97 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
+        id: "network-undefined",
+        what: "the network runs without a saved configuration",
+        breaks: "virsh -q net-undefine iso",
+        findings: &[("network-not-autostarted", &["network:iso"])],
+        ..FAULT
+    },
+    Fault {
+        id: "subnet-already-used-at-start",
+        what: "a network that starts with the host has a subnet that is taken",
+        breaks: "virsh net-dumpxml default | sed '/<uuid/d; /<mac/d; s/>default</>nat2</; s/virbr0/virbr7/' | \
+                 virsh -q net-define /dev/stdin; virsh -q net-autostart nat2; ! virsh -q net-start nat2 2>/dev/null",
+        only_on: Some(Nftables),
+        findings: &[("network-inactive", &["network:nat2"])],
+        cure: Cure::ByHand("virsh -q net-undefine nat2"),
+        ..FAULT
+    },
+    Fault {
+        id: "subnet-already-used-at-start-iptables",
+        what: "the same with the iptables backend, where the failed start takes the other network's NAT rules along",
+        breaks: "virsh net-dumpxml default | sed '/<uuid/d; /<mac/d; s/>default</>nat2</; s/virbr0/virbr7/' | \
+                 virsh -q net-define /dev/stdin; virsh -q net-autostart nat2; ! virsh -q net-start nat2 2>/dev/null",
+        only_on: Some(Iptables),
+        findings: &[("masquerade-missing", &["network:default"]), ("network-inactive", &["network:nat2"])],
+        gaps: &[("vm:web1", "internet"), ("vm:web2", "internet")],
+        cure: Cure::ByHand("virsh -q net-undefine nat2; systemctl restart libvirtd"),
+        ..FAULT
+    },
+    Fault {
         id: "nic-link-down-in-the-domain",
         what: "the guest's cable is pulled by `virsh domif-setlink`",
         breaks: "virsh -q domif-setlink web1 vnet0 down",
-        findings: &[("tap-down", &["vm:web1"])],
-        gaps: &[("vm:web1", "gateway:default")],
+        findings: &[("domain-config-differs", &["vm:web1"])],
         cure: Cure::ByHand("virsh -q domif-setlink web1 vnet0 up"),
+        ..FAULT
+    },
+    Fault {
+        id: "nic-detached",
+        what: "the guest's NIC was taken out of the running VM",
+        recorded: Some(|host| {
+            let domains = host["libvirt"]["value"]["domains"].as_array_mut().expect("domains");
+            for domain in domains.iter_mut().filter(|domain| domain["name"] == "web1") {
+                domain["saved_interfaces"] = domain["interfaces"].take();
+                domain["interfaces"] = serde_json::json!([]);
+            }
+        }),
+        findings: &[("domain-config-differs", &["vm:web1"])],
+        ..FAULT
+    },
+    Fault {
+        id: "modular-daemon-not-running",
+        what: "libvirt's daemon does not run; the networks and guests do",
+        breaks: "systemctl stop libvirtd",
+        findings: &[("missing-source", &[])],
+        code: Some(3),
+        cure: Cure::ByHand("systemctl start libvirtd"),
+        ..FAULT
+    },
+    Fault {
+        id: "domain-live-config-drift",
+        what: "a NIC was added to the saved domain, and the VM runs without it",
+        breaks: "virsh -q attach-interface web1 network iso --mac 52:54:00:aa:09:01 --model virtio --config",
+        findings: &[("domain-config-differs", &["vm:web1"])],
+        cure: Cure::ByHand("virsh -q detach-interface web1 network --mac 52:54:00:aa:09:01 --config"),
+        ..FAULT
+    },
+    Fault {
+        id: "network-config-drift",
+        what: "the network was edited and not started anew",
+        breaks: "virsh net-dumpxml --inactive iso | sed 's/192.168.150.200/192.168.150.120/' | virsh -q net-define /dev/stdin",
+        findings: &[("network-config-differs", &["network:iso"])],
+        ..FAULT
+    },
+    Fault {
+        id: "dhcp-range-used-up",
+        what: "nearly all addresses of the network's DHCP range are leased",
+        recorded: Some(|host| {
+            let networks = host["libvirt"]["value"]["networks"].as_array_mut().expect("networks");
+            for network in networks.iter_mut().filter(|network| network["name"] == "default") {
+                let leases = (100..198).map(|last| {
+                    serde_json::json!({
+                        "mac": format!("52:54:00:bb:00:{last:02x}"),
+                        "address": format!("192.168.122.{last}"),
+                        "prefix_length": 24,
+                        "hostname": null,
+                        "expires_s": 2_000_000_000,
+                    })
+                });
+                network["leases"] = leases.collect();
+            }
+        }),
+        findings: &[("dhcp-range-full", &["network:default"])],
         ..FAULT
     },
 ];

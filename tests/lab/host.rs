@@ -194,10 +194,15 @@ impl Host {
         panic!("gave up waiting for: {condition}\n{}", self.picture());
     }
 
-    /// Waits until every bridge port has passed the spanning tree's delay: a port that was plugged
-    /// in passes nothing for 4 s on libvirt's bridges, and the doctor would rightly say so.
+    /// Waits until the kernel has noticed every carrier, which takes it up to a second, and until every
+    /// bridge port has passed the spanning tree's delay: a port that was plugged in passes nothing for 4 s
+    /// on libvirt's bridges, and the doctor would rightly say so.
     #[track_caller]
     pub(crate) fn settle(&self) {
+        self.wait_for(
+            "cd /sys/class/net; for device in *; do \
+             [ \"$(cat $device/carrier 2>/dev/null) $(cat $device/operstate)\" != '1 down' ] || exit 1; done",
+        );
         self.wait_for("! bridge link | grep -qE 'state (listening|learning)'");
     }
 

@@ -43,6 +43,7 @@ pub(crate) const PLUGGED: [(&str, &str, &str, &str); 4] = [
 /// of 300: that is waited for.
 #[track_caller]
 pub(crate) fn let_guests_speak(host: &Host) {
+    host.settle();
     host.wait_for("! ip -d link show type bridge | grep -q 'topology_change 1'");
     for (guest, _, _, address) in PLUGGED {
         assert!(host.guest_reaches(guest, address), "{guest} does not reach {address}");
