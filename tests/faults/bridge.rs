@@ -335,7 +335,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "bridge-mac-changes",
         what: "the LAN bridge's MAC changed, as it does when a port with a lower one comes",
         breaks: "ip link set br0 address 02:00:00:00:00:99",
-        afterwards: "ip link set br0 address $(cat /sys/class/net/eth1/address)",
+        afterwards: "ip link set br0 address $(cat /sys/class/net/eth1/address); \
+                     ip neigh flush dev br0; ping -q -c 1 -W 2 10.20.0.11",
         ..FAULT
     },
     Fault {
@@ -381,6 +382,30 @@ pub(crate) const FAULTS: &[Fault] = &[
             }
         }),
         findings: &[("mac-differs", &["vm:web1"])],
+        ..FAULT
+    },
+    Fault {
+        id: "bridge-nf-sysctl-not-applied",
+        what: "br_netfilter was loaded after the sysctls were set: bridged frames meet the policy that Docker set",
+        breaks: "iptables -P FORWARD DROP; sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+        only_on: Some(crate::host::Backend::Nftables),
+        findings: &[
+            ("bridge-netfilter-drop", &["vm:lan1"]),
+            ("forward-policy-drop", &["vm:web1", "vm:web2"]),
+        ],
+        gaps: &[("vm:lan1", "internet"), ("outside", "vm:lan1"), ("vm:web1", "internet")],
+        ..FAULT
+    },
+    Fault {
+        id: "cloud-provider-mac-filter",
+        what: "the provider lets only the card's own MAC out, and neither the bridge nor its guests have it",
+        breaks: "ip link set br0 address 02:00:00:00:00:01; nft add table netdev f; \
+                 nft 'add chain netdev f e { type filter hook egress device eth1 priority 0; }'; \
+                 nft add rule netdev f e ether saddr != $(cat /sys/class/net/eth1/address) drop",
+        findings: &[("netfilter-drop", &["vm:lan1"])],
+        gaps: &[("vm:lan1", "gateway:lan"), ("vm:lan1", "internet")],
+        afterwards: "nft delete table netdev f; ip link set br0 address $(cat /sys/class/net/eth1/address); \
+                     ip neigh flush dev br0; ping -q -c 1 -W 2 10.20.0.11",
         ..FAULT
     },
 ];

@@ -366,4 +366,29 @@ pub(crate) const FAULTS: &[Fault] = &[
         findings: &[("conntrack-full", &["host"])],
         ..FAULT
     },
+    Fault {
+        id: "network-start-race-at-boot",
+        what: "the host's own nftables rules are loaded after libvirt has started, and begin with a flush",
+        breaks: "printf '%s\\n' 'flush ruleset' 'table inet filter {' \
+                 'chain forward { type filter hook forward priority 0; }' '}' | nft -f -",
+        findings: &[("libvirt-rules-missing", &["network:default", "network:iso"])],
+        gaps: &[("outside", "vm:web1"), ("vm:db1", "internet")],
+        afterwards: "nft delete table inet filter",
+        ..FAULT
+    },
+    Fault {
+        id: "firewalld-restart-wipes-rules",
+        what: "firewalld was reloaded as a whole: libvirt notices and writes its rules again",
+        breaks: "firewalld start; firewall-cmd -q --complete-reload; sleep 2",
+        afterwards: "firewalld stop",
+        ..FAULT
+    },
+    Fault {
+        id: "firewalld-libvirt-zone-blocks-host-services",
+        what: "libvirt's zone lets guests reach DHCP, DNS and ssh of the host, and no other service: by design",
+        breaks: "firewalld start; (busybox httpd -f -p 192.168.122.1:8080 -h /run/lab/www >/dev/null 2>&1 & \
+                 echo $! >/run/lab/httpd.pid)",
+        afterwards: "kill $(cat /run/lab/httpd.pid); firewalld stop",
+        ..FAULT
+    },
 ];

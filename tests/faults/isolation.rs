@@ -83,4 +83,18 @@ pub(crate) const FAULTS: &[Fault] = &[
                      nsenter --net=/run/lab/inet ip -6 addr del 2001:db8:2::10/128 dev lo",
         ..FAULT
     },
+    Fault {
+        id: "leak-isolated-guest-to-host",
+        what: "an isolated guest reaches every address of the host, as libvirt never filters what is for it",
+        breaks: "true",
+        in_guests: &[("db1", "ip route replace 203.0.113.2 via 192.168.150.1; ping -c 1 -W 2 203.0.113.2")],
+        ..FAULT
+    },
+    Fault {
+        id: "leak-nat-guest-to-lan",
+        what: "a guest of the NAT network reaches the host's LAN, as the mode lets it",
+        breaks: "true",
+        in_guests: &[("web1", "ping -c 1 -W 2 10.20.0.1")],
+        ..FAULT
+    },
 ];

@@ -181,6 +181,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "routed-network-no-return-route",
         what: "a routed network whose router knows no way back",
         breaks: "redefine iso 's|<bridge name|<forward mode=\"route\"/><bridge name|' vnet2",
+        // An isolated network told the guest of no router.
+        in_guests: &[("db1", "ip route replace default via 192.168.150.1")],
         findings: &[("no-way-back", &["vm:db1"])],
         gaps: &[("vm:db1", "internet")],
         beyond_facts: true,

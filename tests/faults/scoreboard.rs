@@ -64,7 +64,7 @@ fn row(fault: &Fault) -> String {
     let mut broken: Vec<String> =
         fault.gaps.iter().map(|(from, to)| format!("{from} → {to}").replace("vm:", "")).collect();
     if broken.is_empty() {
-        broken.push("nothing yet".to_owned());
+        broken.push(if fault.findings.is_empty() { "nothing" } else { "nothing yet" }.to_owned());
     }
     let cure = match (&fault.cure, fault.findings.is_empty()) {
         (_, true) => "harmless: no finding",

@@ -107,6 +107,8 @@ fn what_a_field_implies_is_left_out_and_nothing_else() {
         ("meta l4proto tcp masquerade", &ip, vec![tcp(), masquerade()]),
         ("@nh,96,32 0xa000001", &inet, vec![saddr(&[10, 0, 0, 1])]),
         ("tcp sport 1 tcp dport 2", &ip, vec![tcp(), payload(PayloadBase::Transport, 0, &[0, 1, 0, 2])]),
+        // As nft says it where it finds iproute2's file of groups, which has moved between its versions.
+        ("iifgroup \"default\"", &ip, vec![meta("iifgroup", &0_u32.to_ne_bytes())]),
     ]);
 }
 
