@@ -45,19 +45,14 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         flows.extend(others.into_iter().filter(|other| *other != flows[0]).collect::<Vec<_>>());
     }
     let commands = flows.into_iter().flat_map(|flow| admit(scene.snapshot, site, flow));
-    let lasting = match owner {
-        Owner::Ufw => "ufw keeps its rules",
-        Owner::Libvirt
-        | Owner::Docker
-        | Owner::Firewalld
-        | Owner::Kubernetes
-        | Owner::Tailscale
-        | Owner::Unknown => "to make it last, add the same to the configuration that loads this table",
-    };
     // What ufw drops it drops at several places, and one rule of its own passes them all.
-    let key = match owner {
-        Owner::Ufw => format!("ufw {family:?}"),
-        _ => format!("{legacy} {family:?} {table} {chain} {handle:?}"),
+    let (key, lasting) = if owner == Owner::Ufw {
+        (format!("ufw {family:?}"), "ufw keeps its rules")
+    } else {
+        (
+            format!("{legacy} {family:?} {table} {chain} {handle:?}"),
+            "to make it last, add the same to the configuration that loads this table",
+        )
     };
     Some(Diagnosis {
         key,

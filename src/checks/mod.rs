@@ -166,8 +166,8 @@ pub fn guest_silent(nic: &Nic) -> (&'static Check, Diagnosis) {
 }
 
 /// Packets of which the host says that it finds no way to the next hop.
-pub fn next_hop_silent(scene: &Scene<'_>, claim: &Claim) -> (&'static Check, Diagnosis) {
-    (&next_hop_silent::CHECK, next_hop_silent::diagnose(scene, claim))
+pub fn next_hop_silent(claim: &Claim, steps: &[Step]) -> (&'static Check, Diagnosis) {
+    (&next_hop_silent::CHECK, next_hop_silent::diagnose(claim, steps))
 }
 
 /// Packets that leave the host with this source and are not answered, while the host itself is.

@@ -49,9 +49,6 @@ fn diagnose(zone: &Network) -> Option<Diagnosis> {
 
 /// What is another one, in words.
 fn differences(now: &NetworkConfig, saved: &NetworkConfig) -> Vec<String> {
-    fn shown<T: std::fmt::Debug + PartialEq>(what: &str, now: &T, saved: &T) -> Option<String> {
-        (now != saved).then(|| format!("{what}: {now:?} now, {saved:?} saved"))
-    }
     let subnets = |config: &NetworkConfig| {
         config.ips.iter().map(|ip| ip.net.to_string()).collect::<Vec<_>>().join(", ")
     };
@@ -72,9 +69,9 @@ fn differences(now: &NetworkConfig, saved: &NetworkConfig) -> Vec<String> {
         words("DHCP ranges", ranges(now), ranges(saved)),
         words("forward device", devices(now), devices(saved)),
         words("bridge", bridge(now), bridge(saved)),
-        shown("DNS server", &now.dns, &saved.dns),
-        shown("ports isolated", &now.port_isolated, &saved.port_isolated),
-        shown("MTU", &now.mtu, &saved.mtu),
+        words("DNS server", switch(now.dns), switch(saved.dns)),
+        words("isolated ports", switch(now.port_isolated), switch(saved.port_isolated)),
+        words("MTU", mtu(now), mtu(saved)),
     ]
     .into_iter()
     .flatten()
@@ -83,4 +80,12 @@ fn differences(now: &NetworkConfig, saved: &NetworkConfig) -> Vec<String> {
 
 fn bridge(config: &NetworkConfig) -> String {
     config.bridge.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+fn switch(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
+}
+
+fn mtu(config: &NetworkConfig) -> String {
+    config.mtu.map_or_else(String::new, |mtu| mtu.to_string())
 }

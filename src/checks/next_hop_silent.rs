@@ -1,10 +1,9 @@
 //! The router that the host's route names does not answer for its address.
 
-use std::net::IpAddr;
-
 use kvmnet_reports::Severity;
 
-use super::check::{Category, Check, Diagnosis, Scene, fact, fix};
+use super::check::{Category, Check, Diagnosis, fact, fix};
+use crate::engine::{Site, Step};
 use crate::model::Claim;
 
 pub(super) const CHECK: Check = Check {
@@ -24,29 +23,27 @@ pub(super) const CHECK: Check = Check {
     facts: None,
 };
 
-pub(super) fn diagnose(scene: &Scene<'_>, claim: &Claim) -> Diagnosis {
-    let uplinks = scene.topology.uplinks.iter();
-    let uplink = uplinks.clone().find(|uplink| uplink.ipv6 == claim.ipv6);
-    let hop = uplink.and_then(|uplink| uplink.gateway);
-    let name = uplink.map_or_else(|| "the uplink".to_owned(), |uplink| uplink.name.to_string());
-    let router = hop.map_or_else(|| "the next hop".to_owned(), |hop: IpAddr| format!("router {hop}"));
+/// `steps`: the packet's path, which says by which device and to whom it would have gone on.
+pub(super) fn diagnose(claim: &Claim, steps: &[Step]) -> Diagnosis {
+    let last = steps.iter().rfind(|step| !step.reply && matches!(step.site, Site::Link { .. }));
+    let (device, hop) = last.map_or(("the uplink", "the next hop"), |step| {
+        (step.place.as_str(), step.text.strip_prefix("to ").unwrap_or(&step.text))
+    });
     let ip = if claim.ipv6 { "ip -6" } else { "ip" };
     Diagnosis {
-        key: format!("{hop:?} {}", claim.ipv6),
+        key: format!("{device} {hop}"),
         subjects: vec!["host".to_owned()],
-        title: format!("{router} does not answer"),
+        title: format!("{hop} does not answer on {device}"),
         cause: format!(
-            "{router} does not answer on {name}: the host tells the guests that their target is unreachable."
+            "the route leads by {hop} on {device}, where nobody answers for that address: the host tells the guests \
+             that their target is unreachable."
         ),
-        evidence: hop
-            .map(|hop| fact("routes", format!("default via {hop} dev {name}")))
-            .into_iter()
-            .collect(),
+        evidence: last.map(|step| fact("routes", step.to_string())).into_iter().collect(),
         fix: fix(
             None::<String>,
             &format!(
-                "see `{ip} route` and `{ip} neigh show dev {name}`: if the address is wrong, `{ip} route replace \
-                 default via ROUTER`; if it is right, look at the router and the link to it"
+                "see `{ip} route` and `{ip} neigh show`: if the address is wrong, `{ip} route replace default via \
+                 ROUTER`; if it is right, look at the router and the link to it"
             ),
         ),
     }

@@ -4,9 +4,9 @@ use kvmnet_probes::facts::{Chain, Expr, Rule, Table, XtAction};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix};
-use crate::engine::admit::family_word;
+use crate::engine::admit::{family_word, remove_rule};
 use crate::engine::libvirt::{is_libvirts, masquerades};
-use crate::engine::{Site, quoted, rule_text};
+use crate::engine::{Site, rule_text};
 
 pub(super) const CHECK: Check = Check {
     id: "notrack",
@@ -38,7 +38,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         ),
         evidence: vec![fact("nf-tables", text)],
         fix: fix(
-            [delete(family, table, &chain.name, rule)],
+            [remove_rule(table.family, &table.name, &chain.name, rule.handle)],
             "better: leave out the guests' subnets in that rule",
         ),
     })
@@ -70,8 +70,4 @@ fn untracks(rule: &Rule) -> bool {
         _ => false,
     };
     rule.exprs.iter().any(by)
-}
-
-fn delete(family: &str, table: &Table, chain: &str, rule: &Rule) -> String {
-    format!("nft delete rule {family} {} {} handle {}", quoted(&table.name), quoted(chain), rule.handle)
 }

@@ -68,12 +68,16 @@ pub fn remove(site: &Site) -> Option<String> {
     let Site::Netfilter { family, table, chain, handle: Some(handle), legacy, .. } = site else {
         return None;
     };
-    let (table, chain) = (quoted(table), quoted(chain));
     Some(if *legacy {
-        format!("{} -t {table} -D {chain} {handle}", iptables(*family, true))
+        format!("{} -t {} -D {} {handle}", iptables(*family, true), quoted(table), quoted(chain))
     } else {
-        format!("nft delete rule {} {table} {chain} handle {handle}", family_word(*family))
+        remove_rule(*family, table, chain, *handle)
     })
+}
+
+/// The command that deletes a rule of nf_tables.
+pub fn remove_rule(family: Family, table: &str, chain: &str, handle: u64) -> String {
+    format!("nft delete rule {} {} {} handle {handle}", family_word(family), quoted(table), quoted(chain))
 }
 
 /// The tool of iptables' for the tables of a family.

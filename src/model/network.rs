@@ -240,8 +240,8 @@ fn uplink_rank(kind: &LinkKind) -> Option<u8> {
 }
 
 /// Devices that look like a bridge's lost way to its LAN: those that a configuration file puts into
-/// it, also if they are in another one; else those that could be one, are up, and have neither master nor address. More than one means
-/// that it cannot be told which.
+/// it, also if they are in another one; else those that could be one, are up, and have neither master nor
+/// address. More than one means that it cannot be told which.
 pub(crate) fn lost_uplinks(snapshot: &Snapshot, bridge: &IfName) -> Vec<IfName> {
     let index = snapshot.link_named(bridge.as_str()).map(|link| link.index);
     let declared: Vec<IfName> = snapshot

@@ -105,7 +105,7 @@ fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
             return;
         }
         Some(Oddity::NextHopSilent) => {
-            drafts.of(next_hop_silent(&case.scene, claim)).add(case, at, None);
+            drafts.of(next_hop_silent(claim, &fate.steps)).add(case, at, None);
             return;
         }
         Some(Oddity::Disagreement | Oddity::UpstreamSilent | Oddity::GuestSilent) | None => {}
@@ -267,7 +267,7 @@ fn finish(case: Case<'_>, draft: Draft) -> Finding {
     let of_cause: Vec<&str> =
         diagnosis.subjects.iter().filter_map(|subject| subject.strip_prefix("vm:")).collect();
     let title = symptom(&broken, &of_cause, members).unwrap_or(diagnosis.title);
-    let mut subjects = diagnosis.subjects.clone();
+    let mut subjects = diagnosis.subjects;
     let vms = cells.iter().flat_map(|cell| [&cell.from, &cell.to]).filter_map(|zone| zone.vm.as_deref());
     let mut vms: Vec<String> = vms.map(|vm| format!("vm:{vm}")).collect();
     vms.sort_unstable();

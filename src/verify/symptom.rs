@@ -14,8 +14,7 @@ pub(super) fn symptom(cells: &[&Cell], about: &[&str], members: impl Fn(&str) ->
         return None;
     }
     // Whoever is cut off from a broken VM is not broken himself.
-    let is_meant =
-        |zone: &&Zone| about.is_empty() || zone.vm.as_deref().is_some_and(|vm| about.contains(&vm));
+    let is_meant = |zone: &&Zone| zone.vm.as_deref().is_some_and(|vm| about.contains(&vm));
     let sufferers: Vec<&Zone> = if about.is_empty() {
         cells.iter().filter_map(|cell| sufferer(cell)).collect()
     } else {
