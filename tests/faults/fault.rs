@@ -4,7 +4,6 @@
 use kvmnet_reports::{
     Cell, CellVerdict, Expected, Finding, Observed, Predicted, Report, Severity, Zone, ZoneKind,
 };
-
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET, kvmnet};
@@ -86,6 +85,20 @@ pub(crate) const PRELUDE: &str = "
       virsh -q net-destroy $1; virsh -q net-start $1
       bridge=$(virsh net-info $1 | awk '/Bridge/ { print $2 }'); shift 2
       for tap; do ip link set $tap master $bridge up; done
+    }
+    inet() { nsenter --net=/run/lab/inet \"$@\"; }
+    # Gives the host a way out by IPv6, and takes it away.
+    ipv6() {
+      ip -6 addr $1 2001:db8:1::2/64 dev eth0 $([ $1 = add ] && echo nodad)
+      inet ip -6 addr $1 2001:db8:1::1/64 dev up0 $([ $1 = add ] && echo nodad)
+      inet ip -6 addr $1 2001:db8:2::10/128 dev lo
+      if [ $1 = add ]; then ip -6 route add default via 2001:db8:1::1 dev eth0; fi
+      sysctl -qw net.ipv6.conf.all.forwarding=$([ $1 = add ] && echo 1 || echo 0)
+    }
+    # A network that starts with the host, whose subnet is taken.
+    taken_subnet() {
+      virsh net-dumpxml default | sed '/<uuid/d; /<mac/d; s/>default</>nat2</; s/virbr0/virbr7/' | virsh -q net-define /dev/stdin
+      virsh -q net-autostart nat2; ! virsh -q net-start nat2 2>/dev/null
     }
 ";
 

@@ -283,7 +283,7 @@ pub(crate) const FAULTS: &[Fault] = &[
                  nft add rule ip usernat postrouting oifname eth0 ip saddr 192.168.122.0/24 snat to 203.0.113.77",
         findings: &[("no-way-back", &["vm:web1", "vm:web2"])],
         gaps: NO_INTERNET,
-        cure: Cure::ByHand("nft delete table ip usernat"),
+        afterwards: "nft delete table ip usernat",
         ..FAULT
     },
     Fault {

@@ -91,16 +91,9 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         id: "host-with-ipv6",
         what: "the host has IPv6 and forwards it; the networks have IPv4 alone, and IPv6 is off at their bridges",
-        breaks: "ip -6 addr add 2001:db8:1::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8:1::1; \
-                 nsenter --net=/run/lab/inet ip -6 addr add 2001:db8:1::1/64 dev up0 nodad; \
-                 nsenter --net=/run/lab/inet ip -6 addr add 2001:db8:2::10/128 dev lo; \
-                 sysctl -qw net.ipv6.conf.virbr0.disable_ipv6=1 net.ipv6.conf.virbr1.disable_ipv6=1 \
-                 net.ipv6.conf.all.forwarding=1",
+        breaks: "sysctl -qw net.ipv6.conf.virbr0.disable_ipv6=1 net.ipv6.conf.virbr1.disable_ipv6=1; ipv6 add",
         targets: &["2001:db8:2::10"],
-        afterwards: "sysctl -qw net.ipv6.conf.all.forwarding=0; ip -6 route del default; \
-                     ip -6 addr del 2001:db8:1::2/64 dev eth0; \
-                     nsenter --net=/run/lab/inet ip -6 addr del 2001:db8:1::1/64 dev up0; \
-                     nsenter --net=/run/lab/inet ip -6 addr del 2001:db8:2::10/128 dev lo",
+        afterwards: "ipv6 del",
         ..FAULT
     },
     Fault {

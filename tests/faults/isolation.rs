@@ -69,18 +69,12 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         id: "leak-ipv6-on-v4-only-network",
         what: "IPv6 is on at an isolated network's bridge and the host forwards it, while libvirt guards IPv4 alone",
-        breaks: "ip -6 addr add 2001:db8:1::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8:1::1; \
-                 nsenter --net=/run/lab/inet ip -6 addr add 2001:db8:1::1/64 dev up0 nodad; \
-                 nsenter --net=/run/lab/inet ip -6 addr add 2001:db8:2::10/128 dev lo; \
-                 sysctl -qw net.ipv6.conf.virbr0.disable_ipv6=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.virbr1.disable_ipv6=0; \
+        breaks: "ipv6 add; sysctl -qw net.ipv6.conf.virbr0.disable_ipv6=1 net.ipv6.conf.virbr1.disable_ipv6=0; \
                  ip addr add fd10::1/64 dev virbr1 nodad",
         targets: &["2001:db8:2::10"],
         findings: &[("ipv6-open", &["network:iso"])],
         gaps: &[("vm:db1", "internet")],
-        afterwards: "sysctl -qw net.ipv6.conf.all.forwarding=0; ip -6 route del default; \
-                     ip -6 addr del 2001:db8:1::2/64 dev eth0; \
-                     nsenter --net=/run/lab/inet ip -6 addr del 2001:db8:1::1/64 dev up0; \
-                     nsenter --net=/run/lab/inet ip -6 addr del 2001:db8:2::10/128 dev lo",
+        afterwards: "ipv6 del",
         ..FAULT
     },
     Fault {

@@ -14,7 +14,7 @@ const HEAD: &str = "# The fault benchmark
 
 Failures from the field, each made on a healthy private host with real libvirt and real guests. For each the benchmark (`make faults`) asserts
 that the doctor finds it, that the finding in the table comes first, that no other error is reported, that the guests themselves are cut off
-where the doctor says so, that the facts alone do not contradict the wire, and that the commands which the doctor prints bring the host back.
+where the doctor says so, that the facts alone do not contradict the wire (but where only the wire can tell), and that the commands which the doctor prints bring the host back.
 Where no command on the host can do that, it says «by hand».
 
 ";

@@ -38,8 +38,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         id: "subnet-already-used-at-start",
         what: "a network that starts with the host has a subnet that is taken",
-        breaks: "virsh net-dumpxml default | sed '/<uuid/d; /<mac/d; s/>default</>nat2</; s/virbr0/virbr7/' | \
-                 virsh -q net-define /dev/stdin; virsh -q net-autostart nat2; ! virsh -q net-start nat2 2>/dev/null",
+        breaks: "taken_subnet",
         only_on: Some(Nftables),
         findings: &[("network-inactive", &["network:nat2"])],
         cure: Cure::ByHand("virsh -q net-undefine nat2"),
@@ -48,8 +47,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         id: "subnet-already-used-at-start-iptables",
         what: "the same with the iptables backend, where the failed start takes the other network's NAT rules along",
-        breaks: "virsh net-dumpxml default | sed '/<uuid/d; /<mac/d; s/>default</>nat2</; s/virbr0/virbr7/' | \
-                 virsh -q net-define /dev/stdin; virsh -q net-autostart nat2; ! virsh -q net-start nat2 2>/dev/null",
+        breaks: "taken_subnet",
         only_on: Some(Iptables),
         findings: &[("masquerade-missing", &["network:default"]), ("network-inactive", &["network:nat2"])],
         gaps: &[("vm:web1", "internet"), ("vm:web2", "internet")],
