@@ -280,12 +280,14 @@ impl<'a> Side<'a> {
         self.topology.network_of(self.nic())
     }
 
-    /// The network has a subnet of the family, or the NIC an address. In a LAN, and where the host has
-    /// no address at all, IPv4 stands for both.
+    /// The network has a subnet of the family. In a LAN, and where the host has no address at all, IPv4 is
+    /// claimed anyhow; that a guest uses the LAN's IPv6 is for the guest to say, by an address.
     fn has_family(self, ipv6: bool) -> bool {
+        let is_lan = self.network().is_none_or(NetworkZone::is_lan);
+        let neither = is_lan || self.network().is_some_and(|network| network.gateways.is_empty());
         let gateway = self.network().is_some_and(|network| network.gateway(ipv6).is_some());
-        let neither = self.network().is_none_or(|network| network.is_lan() || network.gateways.is_empty());
-        gateway || (!ipv6 && neither)
+        let uses = !ipv6 || !is_lan || self.nic().address(true).is_some();
+        gateway && uses || !ipv6 && neither
     }
 
     /// The network has IPv4 alone, while the host has a way out by IPv6, and libvirt's rules guard the one only.
