@@ -19,7 +19,10 @@ mod device_forwarding_off;
 mod dhcp_range_full;
 mod dnsmasq_dead;
 mod domain_config_differs;
+mod duplicate_ip;
 mod duplicate_mac;
+mod duplicate_machine_id;
+mod firewall_generations;
 mod firewalld_zone;
 mod foreign_port;
 mod forward_dev_pinned;
@@ -30,10 +33,12 @@ mod host_has_vm_address;
 mod input_drop;
 mod ip_forward_off;
 mod ipv6_open;
+mod ipv6_ra_ignored;
 mod isolation_leak;
 mod libvirt_rules_missing;
 mod libvirt_rules_stale;
 mod mac_differs;
+mod manager_takes_device;
 mod masquerade_missing;
 mod missing_source;
 mod mtu_differs;
@@ -52,6 +57,7 @@ mod rp_filter;
 mod static_entry;
 mod subnet_overlap;
 mod subnet_route_missing;
+mod sysctl_file_differs;
 mod sysctl_refuses;
 mod tap_down;
 mod tap_has_guest_mac;
@@ -86,7 +92,10 @@ pub const CHECKS: &[&Check] = &[
     &dhcp_range_full::CHECK,
     &dnsmasq_dead::CHECK,
     &domain_config_differs::CHECK,
+    &duplicate_ip::CHECK,
     &duplicate_mac::CHECK,
+    &duplicate_machine_id::CHECK,
+    &firewall_generations::CHECK,
     &firewalld_zone::CHECK,
     &foreign_port::CHECK,
     &forward_dev_pinned::CHECK,
@@ -97,10 +106,12 @@ pub const CHECKS: &[&Check] = &[
     &input_drop::CHECK,
     &ip_forward_off::CHECK,
     &ipv6_open::CHECK,
+    &ipv6_ra_ignored::CHECK,
     &isolation_leak::CHECK,
     &libvirt_rules_missing::CHECK,
     &libvirt_rules_stale::CHECK,
     &mac_differs::CHECK,
+    &manager_takes_device::CHECK,
     &masquerade_missing::CHECK,
     &missing_source::CHECK,
     &mtu_differs::CHECK,
@@ -119,6 +130,7 @@ pub const CHECKS: &[&Check] = &[
     &static_entry::CHECK,
     &subnet_overlap::CHECK,
     &subnet_route_missing::CHECK,
+    &sysctl_file_differs::CHECK,
     &sysctl_refuses::CHECK,
     &tap_down::CHECK,
     &tap_has_guest_mac::CHECK,

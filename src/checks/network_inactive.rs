@@ -1,6 +1,6 @@
 //! A libvirt network that VMs belong to is not started.
 
-use kvmnet_probes::facts::IfName;
+use kvmnet_probes::facts::{IfName, Listener};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fact, fix, network};
@@ -66,18 +66,56 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Diagnosis {
     if let Some(bridge) = bridge {
         commands.extend(stranded.iter().map(|tap| format!("ip link set {} master {bridge} up", quoted(tap))));
     }
+    let mut evidence = vec![fact("libvirt", format!("network {}: inactive", zone.name))];
+    let mut why = String::new();
+    let mut first = "";
+    let mut squatters: Vec<String> = squatters(scene, zone).map(holder).collect();
+    squatters.dedup();
+    if !squatters.is_empty() {
+        let names = squatters.join(" and ");
+        why = format!("; it cannot be, as {names} of all addresses, where its dnsmasq has to listen");
+        first = "before the commands stop that server, or bind it to its own devices (dnsmasq: `bind-interfaces` \
+                 with `interface=`). ";
+        evidence.extend(squatters.into_iter().map(|squatter| fact("listeners", squatter)));
+    }
     Diagnosis {
         key: zone.name.clone(),
         subjects: vec![network(&zone.name)],
         title: format!("{}: the network is not started", zone.name),
-        cause: format!("network {} is defined but not started.", zone.name),
-        evidence: vec![fact("libvirt", format!("network {}: inactive", zone.name))],
+        cause: format!("network {} is defined but not started{why}.", zone.name),
+        evidence,
         fix: fix(
             commands,
             &format!(
-                "if it should start with the host: `virsh net-autostart {name}`. If net-start fails, its error \
+                "{first}if it should start with the host: `virsh net-autostart {name}`. If net-start fails, its error \
                       says why"
             ),
         ),
     }
+}
+
+/// Who holds a port, on all addresses, that the network's dnsmasq needs. libvirt's own servers bind to their device
+/// (DHCP) or address (DNS).
+fn squatters<'a>(scene: &Scene<'a>, zone: &NetworkZone) -> impl Iterator<Item = &'a Listener> {
+    let networks = scene.snapshot.libvirt.known().map_or(&[][..], |libvirt| &libvirt.networks);
+    let config = networks.iter().find(|network| network.name == zone.name).map(|network| &network.config);
+    let dhcp = config.is_some_and(|config| config.ips.iter().any(|ip| ip.dhcp && ip.net.addr().is_ipv4()));
+    let dns = config.is_some_and(|config| config.dns);
+    scene.snapshot.listeners.items().iter().filter(move |listener| {
+        let wanted = match listener.port {
+            67 => dhcp,
+            53 => dns,
+            _ => false,
+        };
+        wanted && listener.address.is_unspecified() && listener.device.is_none()
+    })
+}
+
+/// `named (pid 7) listens on port 53`.
+fn holder(listener: &Listener) -> String {
+    let who = match &listener.process {
+        Some(process) => format!("{} (pid {})", process.name, process.pid),
+        None => "a server that cannot be seen from here".to_owned(),
+    };
+    format!("{who} listens on port {}", listener.port)
 }

@@ -97,6 +97,7 @@ impl Host {
             nf_tables: Fact::read(0, vec![libvirt_table()]),
             xtables_legacy: Fact::read(0, Vec::new()),
             sysctls: Fact::read(0, sysctls),
+            sysctl_files: Fact::read(0, Vec::new()),
             libvirt: Fact::missing("not needed here"),
             listeners: Fact::read(
                 0,

@@ -58,11 +58,17 @@ impl Topology {
     pub fn add_wire_addresses(&mut self, mac: Mac, addresses: &[IpAddr]) {
         for nic in self.nics.iter_mut().filter(|nic| nic.mac == mac && nic.active) {
             for &address in addresses {
-                let known = nic.addresses.iter().position(|known| known.address == address);
-                let mut sources = known.map(|at| nic.addresses.remove(at).sources).unwrap_or_default();
-                sources.insert(0, AddressSource::Wire);
-                nic.addresses.insert(0, NicAddress { address, sources });
+                match nic.addresses.iter_mut().find(|known| known.address == address) {
+                    Some(known) => known.sources.insert(0, AddressSource::Wire),
+                    None => {
+                        nic.addresses.push(NicAddress { address, sources: vec![AddressSource::Wire] });
+                    }
+                }
             }
+            // What it confirmed first, then what nobody knew of: it may be another's.
+            nic.addresses.sort_by_key(|known| {
+                (!known.sources.contains(&AddressSource::Wire), known.sources == [AddressSource::Wire])
+            });
         }
     }
 }

@@ -14,9 +14,13 @@ use crate::model::{Attachment, NetworkZone, Nic, Topology};
 /// The shortest prefix whose addresses are all asked for: 1022 of them.
 const SHORTEST_PREFIX: u8 = 22;
 
+/// Up to so many NICs of one network are each asked for the addresses of the others.
+const MOST_NEIGHBOURS: usize = 16;
+
 /// One attempt for each NIC within reach that runs and is plugged in: which IPv4 addresses does it hold? If some
-/// are known the NIC is asked to confirm them, otherwise every address of the subnet is asked for. The
-/// questions go to the NIC's own MAC, so that no other guest hears them.
+/// are known the NIC is asked to confirm them, and for those of its neighbours, which it must not hold; otherwise
+/// every address of the subnet is asked for. The questions go to the NIC's own MAC, so that no other guest hears
+/// them.
 pub fn discover(snapshot: &Snapshot, topology: &Topology, reach: Reach) -> Vec<Attempt> {
     let within = Within::new(reach, snapshot, topology);
     let nics = topology.nics.iter().filter(|nic| within.covers_nic(nic));
@@ -30,7 +34,14 @@ fn question(snapshot: &Snapshot, topology: &Topology, nic: &Nic) -> Option<Attem
     if nic.attachment != Attachment::Tap || nic.paused || !nic.link_up || !forwards || !in_place {
         return None;
     }
-    let candidates = candidates(network, nic);
+    let mut candidates = known(nic);
+    if candidates.is_empty() {
+        candidates = all(network);
+    } else {
+        candidates.extend(of_neighbours(topology, nic));
+        candidates.sort_unstable();
+        candidates.dedup();
+    }
     if candidates.is_empty() {
         return None;
     }
@@ -48,18 +59,28 @@ fn question(snapshot: &Snapshot, topology: &Topology, nic: &Nic) -> Option<Attem
     })
 }
 
-fn candidates(network: &NetworkZone, nic: &Nic) -> Vec<Ipv4Addr> {
-    let known: Vec<Ipv4Addr> = nic
-        .addresses
-        .iter()
-        .filter_map(|known| match known.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    if !known.is_empty() {
-        return known;
+/// The IPv4 addresses that are known of a NIC.
+fn known(nic: &Nic) -> Vec<Ipv4Addr> {
+    let known = nic.addresses.iter().filter_map(|known| match known.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    known.collect()
+}
+
+/// Those that are known of the other VMs on its network, if they are few. A VM answers on each of its NICs for the
+/// addresses of all of them (`arp_ignore` 0), so that its own others are not asked for.
+fn of_neighbours(topology: &Topology, nic: &Nic) -> Vec<Ipv4Addr> {
+    let neighbours: Vec<&Nic> =
+        topology.nics.iter().filter(|other| other.active && other.network == nic.network).collect();
+    if neighbours.len() > MOST_NEIGHBOURS {
+        return Vec::new();
     }
+    neighbours.into_iter().filter(|other| other.vm != nic.vm).flat_map(known).collect()
+}
+
+/// Every address of the network's first subnet that is not too large, but the host's own.
+fn all(network: &NetworkZone) -> Vec<Ipv4Addr> {
     let own: Vec<IpAddr> = network.gateways.iter().map(IpNet::addr).collect();
     network
         .gateways

@@ -408,4 +408,25 @@ pub(crate) const FAULTS: &[Fault] = &[
                      ip neigh flush dev br0; ping -q -c 1 -W 2 10.20.0.11",
         ..FAULT
     },
+    Fault {
+        id: "duplicate-ip",
+        what: "a guest was given another guest's address by hand",
+        breaks: "true",
+        in_guests: &[("web2", "ip addr add $(address web1)/24 dev eth0")],
+        findings: &[("duplicate-ip", &["vm:web1", "vm:web2"])],
+        cure: Cure::ByHand("true"),
+        guests_do: &[("web2", "ip addr del $(address web1)/24 dev eth0")],
+        ..FAULT
+    },
+    Fault {
+        id: "manager-takes-device",
+        what: "systemd-networkd runs, and a file of its own means all devices",
+        breaks: "mkdir -p /run/systemd/netif/links /run/systemd/netif/leases; chown -R systemd-network: /run/systemd/netif
+                 /lib/systemd/systemd-networkd >/run/lab/networkd.log 2>&1 & echo $! >/run/lab/networkd.pid
+                 timeout 10 sh -c 'until [ -e /run/systemd/netif/links/1 ]; do sleep 0.05; done'
+                 printf '[Match]\nName=*\n[Network]\nDHCP=yes\n' >/etc/systemd/network/80-all.network",
+        findings: &[("manager-takes-device", &["link:virbr0", "link:virbr1", "link:vnet0"])],
+        afterwards: "kill $(cat /run/lab/networkd.pid); rm /etc/systemd/network/*",
+        ..FAULT
+    },
 ];

@@ -95,6 +95,12 @@ pub(crate) const PRELUDE: &str = "
       if [ $1 = add ]; then ip -6 route add default via 2001:db8:1::1 dev eth0; fi
       sysctl -qw net.ipv6.conf.all.forwarding=$([ $1 = add ] && echo 1 || echo 0)
     }
+    # Another dnsmasq, with these options, that was there before libvirt's networks.
+    squat() {
+      virsh -q net-destroy default; virsh -q net-destroy iso
+      dnsmasq --conf-file=/dev/null --no-resolv --no-hosts --leasefile-ro --pid-file=/run/lab/squatter.pid \"$@\"
+      ! virsh -q net-start default 2>/dev/null; ! virsh -q net-start iso 2>/dev/null
+    }
     # A network that starts with the host, whose subnet is taken.
     taken_subnet() {
       virsh net-dumpxml default | sed '/<uuid/d; /<mac/d; s/>default</>nat2</; s/virbr0/virbr7/' | virsh -q net-define /dev/stdin

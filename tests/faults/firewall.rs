@@ -391,4 +391,30 @@ pub(crate) const FAULTS: &[Fault] = &[
         afterwards: "kill $(cat /run/lab/httpd.pid); firewalld stop",
         ..FAULT
     },
+    Fault {
+        id: "firewall-generations",
+        what: "a rule of iptables-legacy stands beside those of nf_tables, and does no harm yet",
+        breaks: "iptables-legacy -A FORWARD -p tcp --dport 25 -j DROP",
+        findings: &[("firewall-generations", &["host"])],
+        cure: Cure::ByHand("iptables-legacy -F"),
+        ..FAULT
+    },
+    Fault {
+        id: "docker-ip6-forward-drop",
+        what: "Docker drops forwarded IPv6, and bridged frames pass the host's rules",
+        breaks:
+            "ip -6 addr add 2001:db8:3::2/64 dev br0 nodad; inet ip -6 addr add 2001:db8:3::1/64 dev up1 nodad
+                 sysctl -qw net.bridge.bridge-nf-call-ip6tables=1; ip6tables -P FORWARD DROP",
+        in_guests: &[(
+            "lan1",
+            "echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad; echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; \
+             ip addr add 2001:db8:3::11/64 dev eth0; ping -c 1 -W 2 2001:db8:3::2 >/dev/null",
+        )],
+        findings: &[("bridge-netfilter-drop", &["vm:lan1"])],
+        gaps: &[("vm:lan1", "gateway:lan")],
+        // The guest keeps its address: once the host has none of that subnet nothing is claimed of it.
+        afterwards: "ip -6 addr del 2001:db8:3::2/64 dev br0; inet ip -6 addr del 2001:db8:3::1/64 dev up1; \
+                     sysctl -qw net.bridge.bridge-nf-call-ip6tables=0; ip6tables -P FORWARD ACCEPT",
+        ..FAULT
+    },
 ];

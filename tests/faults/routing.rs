@@ -213,4 +213,20 @@ pub(crate) const FAULTS: &[Fault] = &[
         afterwards: "sysctl -qw net.ipv4.conf.br0.proxy_arp=0; ip route del 10.20.0.77/32 dev eth0",
         ..FAULT
     },
+    Fault {
+        id: "ipv6-accept-ra-with-forwarding",
+        what: "the host learned its IPv6 default route from an advertisement, and forwards now",
+        breaks: "ipv6 add; ip -6 route replace default via 2001:db8:1::1 dev eth0 proto ra expires 1800",
+        findings: &[("ipv6-ra-ignored", &["link:eth0"])],
+        afterwards: "ip -6 route del default; ipv6 del; sysctl -qw net.ipv6.conf.eth0.accept_ra=1",
+        ..FAULT
+    },
+    Fault {
+        id: "sysctl-file-differs",
+        what: "a file switches forwarding off, and was not applied yet",
+        breaks: "echo 'net.ipv4.ip_forward=0' >/etc/sysctl.d/99-hardening.conf",
+        findings: &[("sysctl-file-differs", &["host"])],
+        afterwards: "rm /etc/sysctl.d/*",
+        ..FAULT
+    },
 ];

@@ -120,4 +120,55 @@ pub(crate) const FAULTS: &[Fault] = &[
         findings: &[("dhcp-range-full", &["network:default"])],
         ..FAULT
     },
+    Fault {
+        id: "dhcp-port-67-conflict",
+        what: "another DHCP server, started first, holds port 67 of all addresses: the networks do not start",
+        breaks: "squat --port=0 --dhcp-range=10.99.0.10,10.99.0.20",
+        findings: NOT_STARTED,
+        gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet"), ("vm:db1", "gateway:iso")],
+        cure: Cure::ByHand(NO_SQUATTER),
+        ..FAULT
+    },
+    Fault {
+        id: "dnsmasq-port-53-conflict",
+        what: "another DNS server, started first, holds port 53 of all addresses: the networks do not start",
+        breaks: "squat --port=53",
+        findings: NOT_STARTED,
+        gaps: &[("vm:web1", "gateway:default"), ("vm:web1", "internet"), ("vm:db1", "gateway:iso")],
+        cure: Cure::ByHand(NO_SQUATTER),
+        ..FAULT
+    },
+    Fault {
+        id: "same-machine-id-same-lease",
+        what: "two guests are clones of one image: they ask for leases as the same machine, and get the same",
+        breaks: "true",
+        in_guests: &[("web1", ASK_AS_A_CLONE), ("web2", ASK_AS_A_CLONE)],
+        findings: &[("duplicate-ip", &["vm:web1", "vm:web2"])],
+        cure: Cure::ByHand("true"),
+        guests_do: &[("web1", ASK_BY_MAC), ("web2", ASK_BY_MAC)],
+        ..FAULT
+    },
+    Fault {
+        id: "same-machine-id",
+        what: "guests of different networks are clones of one image",
+        breaks: "true",
+        in_guests: &[("web1", ASK_AS_A_CLONE), ("db1", ASK_AS_A_CLONE)],
+        findings: &[("duplicate-machine-id", &["vm:db1", "vm:web1"])],
+        cure: Cure::ByHand("true"),
+        guests_do: &[("web1", ASK_BY_MAC), ("db1", ASK_BY_MAC)],
+        ..FAULT
+    },
 ];
+
+const NOT_STARTED: &[(&str, &[&str])] =
+    &[("network-inactive", &["network:default"]), ("network-inactive", &["network:iso"])];
+
+/// What the note of the finding asks for, and then what it prints.
+const NO_SQUATTER: &str = "kill $(cat /run/lab/squatter.pid); sh /run/lab/fix.sh";
+
+/// systemd-networkd's client identifier, made from the machine id.
+const ASK_AS_A_CLONE: &str = "killall udhcpc; udhcpc -q -n -i eth0 -C -x 0x3d:ffb55e67ff00020000ab118b591df07d2e270c \
+                              -s /bin/dhcp-event >/dev/null 2>&1";
+
+const ASK_BY_MAC: &str = "udhcpc -q -n -i eth0 -s /bin/dhcp-event >/dev/null 2>&1; \
+                          udhcpc -i eth0 -b -s /bin/dhcp-event >/dev/null 2>&1 &";

@@ -66,6 +66,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("source", "portgroup", "portgroup"),
     ("hosts", "name", "guest"),
     ("leases", "hostname", "guest"),
+    ("leases", "client_id", "client"),
     ("filters", "name", "filter"),
     ("filters", "includes", "filter"),
     ("filter", "filter", "filter"),

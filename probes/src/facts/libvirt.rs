@@ -227,6 +227,9 @@ pub struct Lease {
     pub prefix_length: u8,
     /// The name that the guest gave: hostile.
     pub hostname: Option<String>,
+    /// The client identifier that the guest gave (RFC 2132, 9.14), or its DUID over IPv6, in hexadecimal: hostile.
+    #[serde(default)]
+    pub client_id: Option<String>,
     /// When it ends, in seconds since the Unix epoch.
     pub expires_s: i64,
 }

@@ -135,6 +135,9 @@ pub struct Snapshot {
     pub xtables_legacy: Fact<Vec<Table>>,
     /// The sysctls that decide a packet's fate.
     pub sysctls: Fact<Sysctls>,
+    /// What configuration files set sysctls to.
+    #[serde(default = "not_recorded")]
+    pub sysctl_files: Fact<Vec<SysctlSetting>>,
     /// libvirt's networks, domains and filters.
     pub libvirt: Fact<Libvirt>,
     /// Who listens on the DHCP and DNS ports.
@@ -143,6 +146,11 @@ pub struct Snapshot {
     pub managers: Fact<Vec<Manager>>,
     /// How bridges are configured to come back after a reboot.
     pub bridge_config: Fact<Vec<BridgeConfigFile>>,
+}
+
+/// What stands for a source that an older kvmnet did not know.
+fn not_recorded<T>() -> Fact<T> {
+    Fact::missing("the snapshot was taken by an older kvmnet")
 }
 
 impl Snapshot {
@@ -177,6 +185,7 @@ impl Snapshot {
             status("nf-tables", &self.nf_tables),
             status("xtables-legacy", &self.xtables_legacy),
             status("sysctls", &self.sysctls),
+            status("sysctl-files", &self.sysctl_files),
             status("libvirt", &self.libvirt),
             status("listeners", &self.listeners),
             status("managers", &self.managers),

@@ -40,6 +40,21 @@ pub struct Manager {
     pub kind: ManagerKind,
     /// What shows that it is there: its process, its socket.
     pub evidence: String,
+    /// Devices that its files give to it by a pattern, not by their name.
+    #[serde(default)]
+    pub takes: Vec<TakenDevice>,
+}
+
+/// A device that a manager's file gives to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakenDevice {
+    /// The device.
+    pub device: super::IfName,
+    /// The file.
+    pub path: String,
+    /// What in the file means it: `Name=*`.
+    pub by: String,
 }
 
 /// The managers that kvmnet knows.

@@ -10,6 +10,18 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Sysctls(pub BTreeMap<String, String>);
 
+/// What a file sets a sysctl to whenever it is applied: at boot, by `sysctl --system`, when a package is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SysctlSetting {
+    /// The sysctl, with slashes.
+    pub name: String,
+    /// What it is set to.
+    pub value: String,
+    /// The file; of several the last, which wins.
+    pub path: String,
+}
+
 impl Sysctls {
     /// The value as text.
     pub fn text(&self, name: &str) -> Option<&str> {

@@ -58,7 +58,9 @@ impl<'a> Files<'a> {
     fn ok<T>(&mut self, path: &str, result: io::Result<T>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                None
+            }
             Err(error) => {
                 self.caveat(format!("read {path}: {error}"));
                 None

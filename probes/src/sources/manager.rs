@@ -7,13 +7,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Context, Meta, Reading, process};
+use super::{Context, Meta, Reading, bridge_config, process};
 use crate::facts::{Manager, ManagerKind};
 
 pub(crate) const META: Meta = Meta {
     id: "managers",
     summary: "Programs that manage the network besides libvirt",
-    basis: "/proc/PID/comm, /proc/PID/ns/net, /etc/ufw/ufw.conf",
+    basis: "/proc/PID/comm, /proc/PID/ns/net, /etc/ufw/ufw.conf, systemd.network(5)",
     since: "0.1.0",
 };
 
@@ -45,7 +45,13 @@ pub(crate) async fn read(context: &Context) -> Result<Reading<Vec<Manager>>, Err
     for (process, kind) in processes.iter().filter_map(|process| Some((process, kind(&process.name)?))) {
         if process.shares_network() != Some(false) {
             let evidence = format!("process {} ({})", process.name, process.pid);
-            reading.value.push(Manager { kind, evidence });
+            let mut takes = Vec::new();
+            if kind == ManagerKind::SystemdNetworkd {
+                let mut files = bridge_config::taken_by_networkd(context);
+                takes = files.value;
+                reading.caveats.append(&mut files.caveats);
+            }
+            reading.value.push(Manager { kind, evidence, takes });
         }
     }
     match ufw(&context.root) {
@@ -69,7 +75,7 @@ fn ufw(root: &Path) -> io::Result<Option<Manager>> {
     let enabled = text.lines().filter_map(|line| line.trim().strip_prefix("ENABLED=")).next_back();
     let enabled = enabled.is_some_and(|value| value.trim_matches(['"', '\'']).eq_ignore_ascii_case("yes"));
     let evidence = "ENABLED=yes in /etc/ufw/ufw.conf".to_owned();
-    Ok(enabled.then_some(Manager { kind: ManagerKind::Ufw, evidence }))
+    Ok(enabled.then_some(Manager { kind: ManagerKind::Ufw, evidence, takes: Vec::new() }))
 }
 
 #[cfg(test)]

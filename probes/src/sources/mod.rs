@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use self::netlink::Malformed;
 use crate::facts::{Fact, SCHEMA, Snapshot, Table};
 
+mod files;
 mod host;
 mod netlink;
 mod process;
@@ -54,6 +55,7 @@ sources! {
     nf_tables: nf_tables,
     xtables_legacy: xtables_legacy,
     sysctls: sysctl,
+    sysctl_files: sysctl_files,
     libvirt: libvirt,
     listeners: listener,
     managers: manager,

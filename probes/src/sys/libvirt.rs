@@ -26,6 +26,8 @@ pub(crate) struct RawLease {
     pub(crate) prefix: u32,
     /// The name that the guest gave.
     pub(crate) hostname: Option<String>,
+    /// The client identifier that the guest gave.
+    pub(crate) client_id: Option<String>,
 }
 
 /// A filter bound to a tap, as libvirt tells it (`virNWFilterBinding`).
@@ -53,6 +55,7 @@ pub(crate) fn leases(network: &Network) -> Result<Vec<RawLease>, Error> {
                 address: copy((*lease).ipaddr).unwrap_or_default(),
                 prefix: (*lease).prefix,
                 hostname: copy((*lease).hostname),
+                client_id: copy((*lease).clientid),
             };
             sys::virNetworkDHCPLeaseFree(lease);
             Ok(raw)

@@ -159,8 +159,8 @@ impl Reader {
         for lease in leases {
             if let (Ok(address), Ok(prefix_length)) = (lease.address.parse(), u8::try_from(lease.prefix)) {
                 let mac = lease.mac.and_then(|mac| mac.parse().ok());
-                let (hostname, expires_s) = (lease.hostname, lease.expires_s);
-                read.push(Lease { mac, address, prefix_length, hostname, expires_s });
+                let RawLease { hostname, client_id, expires_s, .. } = lease;
+                read.push(Lease { mac, address, prefix_length, hostname, client_id, expires_s });
             } else {
                 self.unread.push(format!(
                     "leases of network {network}: address {:?}/{}",

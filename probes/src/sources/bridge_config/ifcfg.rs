@@ -1,6 +1,6 @@
 //! Red Hat's ifcfg files (sysconfig.txt of initscripts).
 
-use super::files::is_backup;
+use super::super::files::is_backup;
 use super::read::Host;
 use crate::facts::{BridgeConfigFile, BridgeConfigFormat};
 

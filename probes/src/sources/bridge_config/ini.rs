@@ -27,6 +27,11 @@ impl Ini {
         values.map(|(_, _, value)| value.as_str()).next().filter(|value| !value.is_empty())
     }
 
+    /// The keys of a section.
+    pub(super) fn keys(&self, section: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(of, ..)| of == section).map(|(_, key, _)| key.as_str())
+    }
+
     /// The words of all values of a key; an empty value forgets those before it, as systemd has it.
     pub(super) fn words(&self, section: &str, key: &str) -> Vec<&str> {
         let mut words = Vec::new();

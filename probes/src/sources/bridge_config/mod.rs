@@ -4,7 +4,7 @@
 //! another source's fact (`managers`).
 
 mod devices;
-mod files;
+
 mod ifcfg;
 mod ifupdown;
 mod ini;
@@ -13,4 +13,4 @@ mod network_manager;
 mod networkd;
 mod read;
 
-pub(crate) use read::{META, read};
+pub(crate) use read::{META, read, taken_by_networkd};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use saphyr::{LoadableYamlNode, Yaml};
 
-use super::files::has_extension;
+use super::super::files::has_extension;
 use super::read::Host;
 use crate::facts::{BridgeConfigFile, BridgeConfigFormat, IfName};
 

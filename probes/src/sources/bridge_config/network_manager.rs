@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::files::{has_extension, is_backup};
+use super::super::files::{has_extension, is_backup};
 use super::ini::Ini;
 use super::read::Host;
 use crate::facts::{BridgeConfigFile, BridgeConfigFormat, IfName};

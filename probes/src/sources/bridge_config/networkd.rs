@@ -1,10 +1,10 @@
 //! systemd-networkd's .netdev and .network files (systemd.netdev(5), systemd.network(5)).
 
-use super::devices::is_pattern;
-use super::files::has_extension;
+use super::devices::{is_pattern, matches};
+use super::super::files::has_extension;
 use super::ini::Ini;
 use super::read::Host;
-use crate::facts::{BridgeConfigFile, BridgeConfigFormat, IfName};
+use crate::facts::{BridgeConfigFile, BridgeConfigFormat, IfName, TakenDevice};
 
 /// A file hides those of the same name in the directories after its own.
 const DIRECTORIES: [&str; 4] =
@@ -40,6 +40,48 @@ pub(super) fn read(host: &mut Host<'_>) -> Vec<BridgeConfigFile> {
     found
 }
 
+/// The devices that a pattern takes. For each the first file that matches counts; where one before it may match by
+/// what is not read here (`Type=`, `Driver=`, …), nothing is said.
+pub(super) fn taken(host: &mut Host<'_>) -> Vec<TakenDevice> {
+    let networks = units(host, "network");
+    let devices = host.devices.named("*");
+    devices.into_iter().filter_map(|device| taker(&networks, device)).collect()
+}
+
+fn taker(networks: &[(String, Ini)], device: IfName) -> Option<TakenDevice> {
+    let (path, unit) = networks.iter().find(|(_, unit)| may_take(unit, device.as_str()))?;
+    let names = unit.words("Match", "Name");
+    let by = if names.is_empty() { "no [Match]".to_owned() } else { format!("Name={}", names.join(" ")) };
+    let certain = unit.keys("Match").all(|key| key == "Name");
+    let deliberate = !is_managed(unit) || names.contains(&device.as_str());
+    (certain && !deliberate).then(|| TakenDevice { device, path: path.clone(), by })
+}
+
+/// Whether a file may match a bridge or tap of this name: all that stands in its `[Match]` has to.
+fn may_take(unit: &Ini, device: &str) -> bool {
+    let other = |key, ours: [&str; 2]| {
+        let words = unit.words("Match", key);
+        !words.is_empty() && !words.iter().any(|word| ours.contains(word) || word.starts_with('!') || is_pattern(word))
+    };
+    let wireless = unit.keys("Match").any(|key| matches!(key, "WLANInterfaceType" | "SSID" | "BSSID"));
+    takes(&unit.words("Match", "Name"), device)
+        && !other("Type", ["ether", "bridge"])
+        && !other("Kind", ["bridge", "tun"])
+        && !wireless
+}
+
+/// Whether `Name=` means the device. A `!` in front turns the whole list round; without any all devices are meant but
+/// the loopback device.
+fn takes(names: &[&str], device: &str) -> bool {
+    let negated = names.first().is_some_and(|first| first.starts_with('!'));
+    let found = names.iter().any(|name| matches(name.trim_start_matches('!'), device));
+    if names.is_empty() { device != "lo" } else { found != negated }
+}
+
+fn is_managed(unit: &Ini) -> bool {
+    !unit.last("Link", &["Unmanaged"]).is_some_and(|value| matches!(value, "yes" | "true" | "1" | "on"))
+}
+
 /// All units of one kind with their drop-ins, in the order in which systemd takes them.
 fn units(host: &mut Host<'_>, extension: &str) -> Vec<(String, Ini)> {
     let files = &mut host.files;
@@ -58,8 +100,7 @@ fn units(host: &mut Host<'_>, extension: &str) -> Vec<(String, Ini)> {
 }
 
 fn comes_up(unit: &Ini) -> bool {
-    let unmanaged = unit.last("Link", &["Unmanaged"]).is_some_and(|value| matches!(value, "yes" | "true" | "1" | "on"));
-    !unmanaged && !matches!(unit.last("Link", &["ActivationPolicy"]), Some("manual" | "always-down" | "down"))
+    is_managed(unit) && !matches!(unit.last("Link", &["ActivationPolicy"]), Some("manual" | "always-down" | "down"))
 }
 
 fn ports(unit: &Ini, bridge: &str, host: &Host<'_>) -> Vec<IfName> {
@@ -84,7 +125,7 @@ fn ports(unit: &Ini, bridge: &str, host: &Host<'_>) -> Vec<IfName> {
 #[cfg(test)]
 mod tests {
     use super::super::read::tests::{Tree, check};
-    use super::read;
+    use super::{read, taken};
 
     const NETDEV: (&str, &str) = ("etc/systemd/network/br0.netdev", "[NetDev]\nName=br0\nKind=bridge\n");
 
@@ -112,6 +153,29 @@ mod tests {
         let down = ("etc/systemd/network/br0.network", "[Match]\nName=br0\n[Link]\nActivationPolicy=down\n");
         check(read, &[NETDEV, down], &["br0: off"]);
         check(read, &[("etc/systemd/network/bond0.netdev", "[NetDev]\nName=bond0\nKind=bond\n")], &[]);
+    }
+
+    #[test]
+    fn the_first_file_that_matches_takes_a_device() {
+        let file = |name: &str, text: &str| (format!("etc/systemd/network/{name}.network"), text.to_owned());
+        let all = file("90-all", "[Match]\nName=*\n[Network]\nDHCP=yes\n");
+        for (before, expected) in [
+            (None, "br0 eth0 eth1 lo"),
+            (Some("[Match]\nName=eth0\n"), "br0 eth1 lo"),
+            (Some("[Match]\nName=br*\n[Link]\nUnmanaged=yes\n"), "eth0 eth1 lo"),
+            (Some("[Match]\nName=!eth*\n[Link]\nUnmanaged=yes\n"), "eth0 eth1"),
+            (Some("[Match]\nType=ether\n"), "lo"),
+            (Some("[Match]\nType=wlan\n"), "br0 eth0 eth1 lo"),
+            (Some("[Match]\nKind=veth\nName=host0\n"), "br0 eth0 eth1 lo"),
+            (Some("[Network]\nDHCP=yes\n"), "br0 eth0 eth1 lo"),
+        ] {
+            let mut files = vec![all.clone()];
+            files.extend(before.map(|text| file("10-first", text)));
+            let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+            let found = Tree::new(&files).with_host(taken);
+            let names: Vec<_> = found.iter().map(|taken| taken.device.as_str()).collect();
+            assert_eq!(names.join(" "), expected, "{before:?}");
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::convert::Infallible;
 
 use super::super::{Context, Meta, Reading};
 use super::devices::Devices;
-use super::files::Files;
+use super::super::files::Files;
 use super::{ifcfg, ifupdown, netplan, network_manager, networkd};
-use crate::facts::BridgeConfigFile;
+use crate::facts::{BridgeConfigFile, TakenDevice};
 
 pub(crate) const META: Meta = Meta {
     id: "bridge-config",
@@ -22,14 +22,20 @@ pub(super) struct Host<'a> {
     pub(super) devices: Devices,
 }
 
+impl<'a> Host<'a> {
+    fn new(context: &'a Context) -> Self {
+        let mut files = Files::below(&context.root);
+        let devices = Devices::of_this_host().unwrap_or_else(|error| {
+            files.caveat(format!("list devices, for files that name them by pattern or MAC: {error}"));
+            Devices::default()
+        });
+        Self { files, devices }
+    }
+}
+
 /// Reads the source. A file that cannot be read or understood is a caveat.
 pub(crate) async fn read(context: &Context) -> Result<Reading<Vec<BridgeConfigFile>>, Infallible> {
-    let mut files = Files::below(&context.root);
-    let devices = Devices::of_this_host().unwrap_or_else(|error| {
-        files.caveat(format!("list devices, for files that name them by pattern or MAC: {error}"));
-        Devices::default()
-    });
-    let mut host = Host { files, devices };
+    let mut host = Host::new(context);
     let readers = [network_manager::read, networkd::read, netplan::read, ifupdown::read, ifcfg::read];
     let mut value: Vec<_> = readers.into_iter().flat_map(|read| read(&mut host)).collect();
     value.sort_by(|one, other| {
@@ -37,6 +43,13 @@ pub(crate) async fn read(context: &Context) -> Result<Reading<Vec<BridgeConfigFi
         key(one).cmp(&key(other))
     });
     Ok(Reading { value, caveats: host.files.caveats })
+}
+
+/// The devices that a file of systemd-networkd's takes by a pattern.
+pub(crate) fn taken_by_networkd(context: &Context) -> Reading<Vec<TakenDevice>> {
+    let mut host = Host::new(context);
+    let value = networkd::taken(&mut host);
+    Reading { value, caveats: host.files.caveats }
 }
 
 #[cfg(test)]
@@ -64,19 +77,27 @@ pub(super) mod tests {
             Self(root)
         }
 
-        /// What one format's reader finds: `BRIDGE: PORTS` with `off` if it stays down at boot; and
-        /// the caveats.
-        pub(in super::super) fn read(
-            &self,
-            read: fn(&mut Host<'_>) -> Vec<BridgeConfigFile>,
-        ) -> (Vec<String>, Vec<String>) {
+        fn host(&self) -> Host<'_> {
             let devices = Devices::from(vec![
                 ("br0".into(), "52:54:00:00:00:01".parse().ok()),
                 ("eth0".into(), "52:54:00:00:00:02".parse().ok()),
                 ("eth1".into(), "52:54:00:00:00:01".parse().ok()),
                 ("lo".into(), None),
             ]);
-            let mut host = Host { files: Files::below(&self.0), devices };
+            Host { files: Files::below(&self.0), devices }
+        }
+
+        pub(in super::super) fn with_host<T>(&self, read: fn(&mut Host<'_>) -> T) -> T {
+            read(&mut self.host())
+        }
+
+        /// What one format's reader finds: `BRIDGE: PORTS` with `off` if it stays down at boot; and
+        /// the caveats.
+        pub(in super::super) fn read(
+            &self,
+            read: fn(&mut Host<'_>) -> Vec<BridgeConfigFile>,
+        ) -> (Vec<String>, Vec<String>) {
+            let mut host = self.host();
             let mut found: Vec<_> = read(&mut host)
                 .iter()
                 .map(|file| {
