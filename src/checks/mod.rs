@@ -26,6 +26,7 @@ mod firewall_generations;
 mod firewalld_zone;
 mod foreign_port;
 mod forward_dev_pinned;
+mod forward_drop_spared;
 mod forward_policy_drop;
 mod forward_rule_drop;
 mod guest_silent;
@@ -99,6 +100,7 @@ pub const CHECKS: &[&Check] = &[
     &firewalld_zone::CHECK,
     &foreign_port::CHECK,
     &forward_dev_pinned::CHECK,
+    &forward_drop_spared::CHECK,
     &forward_policy_drop::CHECK,
     &forward_rule_drop::CHECK,
     &guest_silent::CHECK,

@@ -400,6 +400,15 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
+        id: "forward-drop-spared",
+        what: "the policy of FORWARD is DROP, and libvirt's rules in it come first (iptables backend)",
+        breaks: "iptables -P FORWARD DROP",
+        only_on: Some(Iptables),
+        findings: &[("forward-drop-spared", &["host"])],
+        cure: Cure::ByHand("iptables -P FORWARD ACCEPT"),
+        ..FAULT
+    },
+    Fault {
         id: "docker-ip6-forward-drop",
         what: "Docker drops forwarded IPv6, and bridged frames pass the host's rules",
         breaks:
