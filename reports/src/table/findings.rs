@@ -11,7 +11,7 @@ use crate::{
 
 /// Lines of evidence, or claims, that are shown of one finding.
 const SHOWN: usize = 6;
-/// The same on a narrow terminal: lines of evidence, each from another source, and claims.
+/// The same on a narrow terminal: lines of evidence, as they are broken there, and claims.
 const SHOWN_NARROW: (usize, usize) = (3, 2);
 /// Groups of claims without a finding.
 const GROUPS: usize = 12;
@@ -34,7 +34,7 @@ fn entry(report: &Report, finding: &Finding, form: Form, out: &mut impl io::Writ
     let mut block = Block { form, out, label_width };
     block.title((word, paint), &printable_prose(&finding.title), &printable(&finding.id))?;
     block.line("why", &printable_prose(&finding.cause))?;
-    let evidence = evidence(finding, form);
+    let evidence = evidence(finding, &block);
     for item in &evidence {
         block.line(&printable(&item.source), &printable_prose(&item.text))?;
     }
@@ -57,14 +57,18 @@ fn entry(report: &Report, finding: &Finding, form: Form, out: &mut impl io::Writ
     block.line("more", &format!("kvmnet explain {}{all}", printable(&finding.id)))
 }
 
-/// What is shown of a finding's evidence: the first of each kind where there is little room.
-fn evidence(finding: &Finding, form: Form) -> Vec<&Evidence> {
-    if !form.is_narrow() {
+/// What is shown of a finding's evidence: where there is little room the first of each kind, as far as they fit.
+fn evidence<'a, W>(finding: &'a Finding, block: &Block<'_, W>) -> Vec<&'a Evidence> {
+    if !block.form.is_narrow() {
         return finding.evidence.iter().take(SHOWN).collect();
     }
     let mut shown: Vec<&Evidence> = Vec::new();
+    let mut room = SHOWN_NARROW.0;
     for item in &finding.evidence {
-        if shown.len() < SHOWN_NARROW.0 && shown.iter().all(|other| other.source != item.source) {
+        let lines = block.wrapped(&printable_prose(&item.text)).len();
+        let fits = shown.is_empty() || lines <= room;
+        if fits && shown.iter().all(|other| other.source != item.source) {
+            room = room.saturating_sub(lines);
             shown.push(item);
         }
     }
@@ -184,6 +188,13 @@ struct Block<'a, W> {
     label_width: usize,
 }
 
+impl<W> Block<'_, W> {
+    /// The text as it is broken beside the labels.
+    fn wrapped(&self, text: &str) -> Vec<String> {
+        wrap(text, self.form.width.saturating_sub(self.label_width + 4))
+    }
+}
+
 impl<W: io::Write> Block<'_, W> {
     fn title(&mut self, (word, paint): (&str, Paint), text: &str, id: &str) -> io::Result<()> {
         let Form { width, colour } = self.form;
@@ -209,8 +220,7 @@ impl<W: io::Write> Block<'_, W> {
     }
 
     fn line(&mut self, label: &str, text: &str) -> io::Result<()> {
-        let indent = self.label_width + 4;
-        for (number, line) in wrap(text, self.form.width.saturating_sub(indent)).iter().enumerate() {
+        for (number, line) in self.wrapped(text).iter().enumerate() {
             self.labelled(if number == 0 { label } else { "" }, line)?;
         }
         Ok(())

@@ -132,7 +132,12 @@ impl Reader {
             None
         };
         let leases = self.or_note(format!("leases of network {name}"), calls::leases(network));
-        let ports = self.or_note(format!("ports of network {name}"), calls::ports(network));
+        // libvirt refuses to list those of a network that does not run: it has none.
+        let ports = if active {
+            self.or_note(format!("ports of network {name}"), calls::ports(network))
+        } else {
+            Some(Vec::new())
+        };
         Ok(Network {
             uuid: network.get_uuid_string()?,
             active,
