@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::Snapshot;
-use kvmnet_probes::wire::{Attempt, Probe, Sender};
+use kvmnet_probes::wire::{Attempt, EchoForm, Probe, Sender};
 use kvmnet_reports::dry_run::{DryAttempt, DryRun, SCHEMA};
 
 /// What the attempts would send.
@@ -30,7 +30,15 @@ fn in_words(attempt: &Attempt) -> DryAttempt {
             [first, .., last] => ("arp".to_owned(), format!("{first}–{last}")),
             [] => ("arp".to_owned(), String::new()),
         },
-        Probe::Echo { target, .. } => ("icmp".to_owned(), target.to_string()),
+        Probe::Echo { target, form, .. } => {
+            let what = match form {
+                EchoForm::Plain => "icmp".to_owned(),
+                EchoForm::Expiring { hops: 1 } => "icmp, 1 hop".to_owned(),
+                EchoForm::Expiring { hops } => format!("icmp, {hops} hops"),
+                EchoForm::Filled { bytes } => format!("icmp, {bytes} bytes"),
+            };
+            (what, target.to_string())
+        }
         Probe::TcpSyn { target, port, .. } => (format!("tcp/{port}"), target.to_string()),
         Probe::DhcpDiscover => ("dhcp".to_owned(), "255.255.255.255".to_owned()),
         Probe::DnsQuery { server, .. } => ("dns".to_owned(), server.to_string()),

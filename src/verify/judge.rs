@@ -183,6 +183,8 @@ fn stranger(snapshot: &Snapshot, topology: &Topology, claim: &Claim, answer: &An
         | Answer::Echo
         | Answer::SynAck
         | Answer::Reset
+        | Answer::Expired { .. }
+        | Answer::TooBig { .. }
         | Answer::Dns(_) => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
-use kvmnet_probes::wire::{Attempt, Device, NextHopMac, Probe, Sender};
+use kvmnet_probes::wire::{Attempt, Device, EchoForm, NextHopMac, Probe, Sender};
 use kvmnet_reports::Expected;
 
 use super::Reach;
@@ -127,7 +127,7 @@ impl<'a> Planner<'a> {
         let probe = match self.claim.traffic {
             Traffic::Resolve => Probe::Resolve { target, only: None },
             Traffic::Dhcp => Probe::DhcpDiscover,
-            Traffic::Icmp => Probe::Echo { target, via },
+            Traffic::Icmp => Probe::Echo { target, via, form: EchoForm::Plain },
             Traffic::Dns => Probe::DnsQuery { server: target, via, name: DNS_NAME.to_owned() },
             Traffic::Tcp(port) => Probe::TcpSyn { target, port, via },
             Traffic::Udp(_) => return Err(NO_UDP.to_owned()),
@@ -299,7 +299,7 @@ impl<'a> Planner<'a> {
     fn probe(self, via: NextHopMac) -> Result<Probe, String> {
         let target = self.claim.destination.ok_or("the destination's address is not known")?;
         match self.claim.traffic {
-            Traffic::Icmp => Ok(Probe::Echo { target, via }),
+            Traffic::Icmp => Ok(Probe::Echo { target, via, form: EchoForm::Plain }),
             Traffic::Tcp(port) => Ok(Probe::TcpSyn { target, port, via }),
             Traffic::Udp(_) => Err(NO_UDP.to_owned()),
             Traffic::Resolve | Traffic::Dhcp | Traffic::Dns => {

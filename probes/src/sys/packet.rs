@@ -50,7 +50,7 @@ impl PacketWatch {
         let fd = packet_socket(SockType::Raw)?;
         attach_filter(&fd, filter)?;
         setsockopt(&fd, sockopt::ReceiveTimestampns, &true)?;
-        set_option(&fd, libc::PACKET_AUXDATA, 1)?;
+        set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
         // Without CAP_NET_ADMIN the socket keeps the size that `net.core.rmem_default` gives, and
         // says if it was too small.
         let _ = setsockopt(&fd, sockopt::RcvBufForce, &(16 << 20));
@@ -180,12 +180,18 @@ fn packet_socket(kind: SockType) -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?)
 }
 
-fn set_option(fd: &OwnedFd, option: c_int, value: c_int) -> io::Result<()> {
+/// Lets the kernel learn nothing from errors that come back to an IPv4 socket (`IP_PMTUDISC_INTERFACE`,
+/// `ip_sk_accept_pmtu` in `include/net/ip.h`). What it sends may be fragmented on its way.
+pub(crate) fn ignore_path_mtu(fd: &OwnedFd) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_INTERFACE)
+}
+
+fn set_option(fd: &OwnedFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: `value` is the `int` that the option takes.
     let done = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
-            libc::SOL_PACKET,
+            level,
             option,
             (&raw const value).cast::<c_void>(),
             size_of::<c_int>() as socklen_t,

@@ -55,9 +55,11 @@ impl RunId {
         self.short().wrapping_add(number)
     }
 
-    /// The echo payload of a probe. NAT may change every header field; this it leaves.
-    pub(super) fn payload(self, number: u16) -> Vec<u8> {
-        [&MARK[..], &self.0.to_be_bytes(), &number.to_be_bytes()].concat()
+    /// The echo payload of a probe, filled up to this length. NAT may change every header field; this it leaves.
+    pub(super) fn payload(self, number: u16, length: usize) -> Vec<u8> {
+        let mut payload = [&MARK[..], &self.0.to_be_bytes(), &number.to_be_bytes()].concat();
+        payload.resize(payload.len().max(length), 0);
+        payload
     }
 
     fn number_of_payload(self, payload: &[u8]) -> Option<u16> {
@@ -113,7 +115,20 @@ pub(super) enum Role {
     Error {
         /// The error in words.
         error: String,
+        /// What it says that may be just what was asked.
+        says: Complaint,
     },
+}
+
+/// What an ICMP error says, as far as somebody may ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Complaint {
+    /// The hop limit ran out on the way (not while waiting for fragments).
+    Expired,
+    /// It is too big for a way of this MTU.
+    TooBig(u32),
+    /// Something else.
+    Other,
 }
 
 /// What a packet says.
@@ -204,7 +219,8 @@ fn read_ipv4(run: RunId, bytes: &[u8]) -> Option<Heard> {
                 IcmpTypes::DestinationUnreachable | IcmpTypes::TimeExceeded | IcmpTypes::ParameterProblem => {
                     let (quoted, rest) = ipv4_body(body.get(8..)?)?;
                     let token = quoted_token(run, quoted.get_next_level_protocol(), rest)?;
-                    (token, Role::Error { error: icmp_error(kind.0, code, body) })
+                    let (error, says) = icmp_error(kind.0, code, body);
+                    (token, Role::Error { error, says })
                 }
                 _ => return None,
             }
@@ -254,7 +270,8 @@ fn read_icmpv6(
         | Icmpv6Types::ParameterProblem => {
             let (quoted, rest) = ipv6_body(body.get(8..)?)?;
             let token = quoted_token(run, quoted.get_next_header(), rest)?;
-            (token, Role::Error { error: icmpv6_error(kind.0, code, body) })
+            let (error, says) = icmpv6_error(kind.0, code, body);
+            (token, Role::Error { error, says })
         }
         _ => return None,
     })
@@ -406,6 +423,7 @@ fn target_mac(advertisement: &[u8]) -> Option<Mac> {
 
 const HOST_UNREACHABLE: &str = "host unreachable";
 const ADDRESS_UNREACHABLE: &str = "address unreachable";
+const EXPIRED: &str = "time exceeded: the hop limit ran out, as in a routing loop";
 
 /// Whether an error is the one that a router sends when nobody answers for the next hop's address.
 pub fn is_unresolved(error: &str) -> bool {
@@ -413,7 +431,7 @@ pub fn is_unresolved(error: &str) -> bool {
 }
 
 /// The words of RFC 792 and RFC 1812, 5.2.7.
-fn icmp_error(kind: u8, code: u8, body: &[u8]) -> String {
+fn icmp_error(kind: u8, code: u8, body: &[u8]) -> (String, Complaint) {
     let words = match (kind, code) {
         (3, 0 | 6 | 11) => "network unreachable",
         (3, 1) => HOST_UNREACHABLE,
@@ -422,19 +440,19 @@ fn icmp_error(kind: u8, code: u8, body: &[u8]) -> String {
         (3, 3) => "port unreachable",
         (3, 4) => {
             let mtu = body.get(6..8).and_then(<[u8]>::first_chunk).map_or(0, |&mtu| u16::from_be_bytes(mtu));
-            return format!("fragmentation needed, MTU {mtu}");
+            return (format!("fragmentation needed, MTU {mtu}"), Complaint::TooBig(mtu.into()));
         }
         (3, 9) => "network administratively prohibited",
         (3, 10) => "host administratively prohibited",
         (3, 13) => "administratively prohibited",
-        (11, 0) => "time exceeded: the hop limit ran out, as in a routing loop",
-        _ => return format!("ICMP type {kind} code {code}"),
+        (11, 0) => return (EXPIRED.to_owned(), Complaint::Expired),
+        _ => return (format!("ICMP type {kind} code {code}"), Complaint::Other),
     };
-    words.to_owned()
+    (words.to_owned(), Complaint::Other)
 }
 
 /// The words of RFC 4443, 3.
-fn icmpv6_error(kind: u8, code: u8, body: &[u8]) -> String {
+fn icmpv6_error(kind: u8, code: u8, body: &[u8]) -> (String, Complaint) {
     let words = match (kind, code) {
         (1, 0) => "no route to the destination",
         (1, 1) => "administratively prohibited",
@@ -445,12 +463,12 @@ fn icmpv6_error(kind: u8, code: u8, body: &[u8]) -> String {
         (1, 6) => "reject route to the destination",
         (2, _) => {
             let mtu = body.get(4..8).and_then(<[u8]>::first_chunk).map_or(0, |&mtu| u32::from_be_bytes(mtu));
-            return format!("packet too big, MTU {mtu}");
+            return (format!("packet too big, MTU {mtu}"), Complaint::TooBig(mtu));
         }
-        (3, 0) => "time exceeded: the hop limit ran out, as in a routing loop",
-        _ => return format!("ICMPv6 type {kind} code {code}"),
+        (3, 0) => return (EXPIRED.to_owned(), Complaint::Expired),
+        _ => return (format!("ICMPv6 type {kind} code {code}"), Complaint::Other),
     };
-    words.to_owned()
+    (words.to_owned(), Complaint::Other)
 }
 
 fn mac(address: MacAddr) -> Mac {

@@ -73,12 +73,14 @@ pub enum Probe {
         /// The addresses to ask for, at most 1024.
         candidates: Vec<Ipv4Addr>,
     },
-    /// ICMP or ICMPv6 echo.
+    /// ICMP or ICMPv6 echo. It must not be fragmented on its way.
     Echo {
         /// To whom.
         target: IpAddr,
         /// The MAC of the next hop. Of no use to [`Sender::AsHost`], where the kernel finds it.
         via: NextHopMac,
+        /// How far it may go, and how long it is.
+        form: EchoForm,
     },
     /// TCP SYN; SYN-ACK and RST both prove the path.
     TcpSyn {
@@ -99,6 +101,26 @@ pub enum Probe {
         via: NextHopMac,
         /// The name asked for.
         name: String,
+    },
+}
+
+/// What is asked with an echo request besides whether its target answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EchoForm {
+    /// Nothing: it is short, and may go as far as the target is.
+    Plain,
+    /// Who is so many routers away: its hop limit runs out there. The error by which that router says so is the
+    /// answer that counts, or the target's if it is no farther away.
+    Expiring {
+        /// The hop limit with which it leaves its sender.
+        hops: u8,
+    },
+    /// Whether a packet of so many bytes, IP header included, gets through. The error by which somebody on the way
+    /// says that it is too big is an answer: the sender then knows what to send instead.
+    /// The host itself does not ask so by IPv6, since it would remember the answer.
+    Filled {
+        /// The length, at least 46 bytes for IPv4 and 66 for IPv6: a shorter one is sent as [`Self::Plain`].
+        bytes: u16,
     },
 }
 
@@ -211,6 +233,18 @@ pub enum Answer {
     Holds(Vec<Ipv4Addr>),
     /// An echo reply.
     Echo,
+    /// The hop limit of [`EchoForm::Expiring`] ran out at this router.
+    Expired {
+        /// Who says so.
+        by: IpAddr,
+    },
+    /// [`EchoForm::Filled`] was too big for the way on from here.
+    TooBig {
+        /// Who says so.
+        by: IpAddr,
+        /// The most bytes that the way on carries, IP header included. 0 from a router older than RFC 1191.
+        mtu: u32,
+    },
     /// The port is open.
     SynAck,
     /// The port is closed, the path is open.

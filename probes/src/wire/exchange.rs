@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::{Heard, Role, Token};
+use super::answer::{Complaint, Heard, Role, Token};
 use super::plan::{Plan, Way};
-use super::{Answer, Attempt, Device, Observation, Outcome, Probe, Sighting};
+use super::{Answer, Attempt, Device, EchoForm, Observation, Outcome, Probe, Sighting};
 use crate::facts::{Mac, VlanId};
 use crate::sys::packet::Caught;
 
@@ -157,7 +157,7 @@ impl<'a> Exchange<'a> {
         };
         let device = device.clone();
         let at_own = device.index == own.index;
-        if !matches!(heard.role, Role::Error { .. }) {
+        if !matches!(heard.role, Role::Error { .. }) || self.wanted(heard).is_some() {
             self.record(device.clone(), caught, heard, answer);
         }
         if answer {
@@ -246,9 +246,13 @@ impl<'a> Exchange<'a> {
     fn answered(&mut self, heard: &Heard, at: Duration) -> Step {
         let answer = match &heard.role {
             Role::Probe { .. } => return Step::Wait,
-            Role::Error { error } => {
+            Role::Error { error, .. } => {
                 if let (Some(by), None) = (heard.source, self.resolving()) {
-                    self.finish(Outcome::Refused { by, error: error.clone() });
+                    let after_us = self.after_us(at);
+                    self.finish(match self.wanted(heard) {
+                        Some(answer) => Outcome::Answered { after_us, answer },
+                        None => Outcome::Refused { by, error: error.clone() },
+                    });
                     return Step::End;
                 }
                 return Step::Wait;
@@ -272,6 +276,22 @@ impl<'a> Exchange<'a> {
         }
         self.finish(Outcome::Answered { after_us: self.after_us(at), answer: answer.clone() });
         Step::End
+    }
+
+    /// What an error says to the question that the probe asks, if it is the answer to that.
+    fn wanted(&self, heard: &Heard) -> Option<Answer> {
+        let (Role::Error { says, .. }, Probe::Echo { form, .. }) = (&heard.role, &self.plan.attempt.probe)
+        else {
+            return None;
+        };
+        let by = heard.source?;
+        match (*form, *says) {
+            (EchoForm::Expiring { .. }, Complaint::Expired) => Some(Answer::Expired { by }),
+            (EchoForm::Filled { .. }, Complaint::TooBig(mtu)) => Some(Answer::TooBig { by, mtu }),
+            (EchoForm::Plain, _)
+            | (EchoForm::Expiring { .. }, Complaint::TooBig(_) | Complaint::Other)
+            | (EchoForm::Filled { .. }, Complaint::Expired | Complaint::Other) => None,
+        }
     }
 
     /// Microseconds from the last packet that had left by then.

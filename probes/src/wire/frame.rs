@@ -218,6 +218,15 @@ pub(super) fn dhcp_discover(mac: Mac, vlan: Option<VlanId>, xid: u32) -> Vec<u8>
 
 /// A whole frame with an IP packet.
 pub(super) fn packet(link: Link, pair: Pair, segment: &Segment, hop_limit: u8) -> Vec<u8> {
+    let kind = match pair {
+        Pair::V4(..) => EtherTypes::Ipv4,
+        Pair::V6(..) => EtherTypes::Ipv6,
+    };
+    ethernet(link, kind, &ip_packet(pair, segment, hop_limit))
+}
+
+/// An IP packet that must not be fragmented.
+pub(super) fn ip_packet(pair: Pair, segment: &Segment, hop_limit: u8) -> Vec<u8> {
     match pair {
         Pair::V4(source, destination) => {
             let header = MutableIpv4Packet::minimum_packet_size();
@@ -235,7 +244,7 @@ pub(super) fn packet(link: Link, pair: Pair, segment: &Segment, hop_limit: u8) -
             ip.set_destination(destination);
             let sum = ipv4::checksum(&ip.to_immutable());
             ip.set_checksum(sum);
-            ethernet(link, EtherTypes::Ipv4, &bytes)
+            bytes
         }
         Pair::V6(source, destination) => {
             let header = MutableIpv6Packet::minimum_packet_size();
@@ -248,7 +257,7 @@ pub(super) fn packet(link: Link, pair: Pair, segment: &Segment, hop_limit: u8) -
             ip.set_hop_limit(hop_limit);
             ip.set_source(source);
             ip.set_destination(destination);
-            ethernet(link, EtherTypes::Ipv6, &bytes)
+            bytes
         }
     }
 }

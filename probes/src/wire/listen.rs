@@ -135,7 +135,9 @@ impl Own {
         };
         let bytes = &buffer[..length];
         Ok(match *self {
-            Self::Raw(RawKind::Icmp | RawKind::Tcp4) => answer::read(run, EtherTypes::Ipv4.0, bytes, None),
+            Self::Raw(RawKind::Icmp | RawKind::Tcp4 | RawKind::Whole4) => {
+                answer::read(run, EtherTypes::Ipv4.0, bytes, None)
+            }
             Self::Raw(RawKind::Icmpv6) => from
                 .and_then(|source| answer::read_delivered(run, source, IpNextHeaderProtocols::Icmpv6, bytes)),
             Self::Raw(RawKind::Tcp6) => {

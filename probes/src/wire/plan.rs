@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::answer::{RunId, Token, Whom};
 use super::frame::{self, Link, Pair, Segment};
-use super::{Attempt, Device, NextHopMac, Probe, Sender};
+use super::{Attempt, Device, EchoForm, NextHopMac, Probe, Sender};
 use crate::facts::{Mac, VlanId};
 
 /// The most candidates of one [`Probe::Discover`].
@@ -17,6 +17,9 @@ const FIRST_PORT: u16 = 61000;
 
 /// As many ports are there above it.
 const PORTS: u16 = u16::MAX - FIRST_PORT;
+
+/// The hop limit of what is to go as far as its target is.
+pub(super) const FAR: u8 = 64;
 
 /// How often a packet is sent at most.
 pub(super) const ROUNDS: u16 = 3;
@@ -44,6 +47,8 @@ pub(super) enum Trouble {
     NotADomainName(String),
     #[error("{0} addresses are too many to ask one NIC for, {MOST_CANDIDATES} are the most")]
     Candidates(usize),
+    #[error("the host would remember what comes back for its own full IPv6 packet, and treat the VMs' by it")]
+    Remembered,
     #[error("only a VM asks for an address by DHCP")]
     DhcpFromHost,
     #[error("more than {0} packets are to be tried at once")]
@@ -104,6 +109,11 @@ impl<'a> Plan<'a> {
                 (Way::Inject(uplink, *xdp), *mac, Some(*address), None)
             }
             (Sender::AsHost { .. }, Probe::DhcpDiscover) => return Err(Trouble::DhcpFromHost),
+            // `icmpv6_err` in `net/ipv6/icmp.c` learns from every error, and `ip6_forward` goes by it.
+            (
+                Sender::AsHost { .. },
+                Probe::Echo { target: IpAddr::V6(_), form: EchoForm::Filled { .. }, .. },
+            ) => return Err(Trouble::Remembered),
             (Sender::AsHost { device, mac, address }, Probe::Resolve { .. } | Probe::Discover { .. }) => {
                 (Way::Frame(device), *mac, *address, None)
             }
@@ -132,7 +142,7 @@ impl<'a> Plan<'a> {
                 }
                 plan.tokens.extend(candidates.iter().map(|&ip| Token::Neighbour(ip.into())));
             }
-            Probe::Echo { target, via } => plan.packet(Token::Echo(number), *target, *via)?,
+            Probe::Echo { target, via, .. } => plan.packet(Token::Echo(number), *target, *via)?,
             Probe::TcpSyn { target, via, .. } => plan.packet(Token::Tcp(number), *target, *via)?,
             Probe::DnsQuery { server, via, name } => {
                 plan.question =
@@ -213,7 +223,7 @@ impl<'a> Plan<'a> {
             Probe::DhcpDiscover => {
                 Some(frame::dhcp_discover(self.mac, self.vlan, self.run.long_number(self.number)))
             }
-            Probe::Echo { target, via }
+            Probe::Echo { target, via, .. }
             | Probe::TcpSyn { target, via, .. }
             | Probe::DnsQuery { server: target, via, .. } => {
                 let destination = match *via {
@@ -222,7 +232,7 @@ impl<'a> Plan<'a> {
                 };
                 let pair = Pair::new(self.address?, *target)?;
                 let link = Link { source: self.mac, destination, vlan: self.vlan };
-                Some(frame::packet(link, pair, &self.segment(pair, round)?, 64))
+                Some(frame::packet(link, pair, &self.segment(pair, round)?, self.hop_limit().unwrap_or(FAR)))
             }
         }
     }
@@ -231,8 +241,17 @@ impl<'a> Plan<'a> {
     /// over the chains that translate its first, and need not meet the same fate.
     pub(super) fn segment(&self, pair: Pair, round: u16) -> Option<Segment> {
         match &self.attempt.probe {
-            Probe::Echo { .. } => {
-                let payload = self.run.payload(self.number);
+            Probe::Echo { form, .. } => {
+                // The headers of IP and of the echo request come before it.
+                let headers = match pair {
+                    Pair::V4(..) => 20 + 8,
+                    Pair::V6(..) => 40 + 8,
+                };
+                let length = match *form {
+                    EchoForm::Filled { bytes } => usize::from(bytes).saturating_sub(headers),
+                    EchoForm::Plain | EchoForm::Expiring { .. } => 0,
+                };
+                let payload = self.run.payload(self.number, length);
                 Some(frame::echo(pair, self.run.echo_identifier(round), self.number, &payload))
             }
             Probe::TcpSyn { port, .. } => {
@@ -240,6 +259,19 @@ impl<'a> Plan<'a> {
             }
             Probe::DnsQuery { .. } => Some(frame::udp(pair, self.port(round), 53, &self.dns_query())),
             Probe::Resolve { .. } | Probe::Discover { .. } | Probe::DhcpDiscover => None,
+        }
+    }
+
+    /// The hop limit, if it is another than the sender's usual one.
+    pub(super) fn hop_limit(&self) -> Option<u8> {
+        match self.attempt.probe {
+            Probe::Echo { form: EchoForm::Expiring { hops }, .. } => Some(hops),
+            Probe::Echo { form: EchoForm::Plain | EchoForm::Filled { .. }, .. }
+            | Probe::TcpSyn { .. }
+            | Probe::DnsQuery { .. }
+            | Probe::Resolve { .. }
+            | Probe::Discover { .. }
+            | Probe::DhcpDiscover => None,
         }
     }
 

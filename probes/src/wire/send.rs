@@ -18,11 +18,11 @@ use nix::sys::socket::{
 };
 
 use super::answer::RunId;
-use super::frame::Pair;
-use super::plan::{Plan, Trouble, Way, unspecified};
-use super::{Device, Probe, filter};
+use super::frame::{self, Pair};
+use super::plan::{FAR, Plan, Trouble, Way, unspecified};
+use super::{Device, EchoForm, Probe, filter};
 use crate::sys::bpf::XdpProgram;
-use crate::sys::packet::{FrameSender, attach_filter};
+use crate::sys::packet::{FrameSender, attach_filter, ignore_path_mtu};
 
 /// The protocols that leave the host by raw sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +31,9 @@ pub(super) enum RawKind {
     Icmpv6,
     Tcp4,
     Tcp6,
+    /// IPv4 with a header that is made here, since no other socket sends what must not be fragmented without the
+    /// kernel's learning from what comes back. It receives nothing.
+    Whole4,
 }
 
 /// Opens a raw IP socket of the host. One for TCP receives the answers to this run's probes alone.
@@ -39,11 +42,14 @@ fn raw_socket(kind: RawKind, run: RunId) -> io::Result<OwnedFd> {
         RawKind::Icmp => (AddressFamily::Inet, SockProtocol::Icmp),
         RawKind::Icmpv6 => (AddressFamily::Inet6, SockProtocol::IcmpV6),
         RawKind::Tcp4 => (AddressFamily::Inet, SockProtocol::Tcp),
+        RawKind::Whole4 => (AddressFamily::Inet, SockProtocol::Raw),
         RawKind::Tcp6 => (AddressFamily::Inet6, SockProtocol::Tcp),
     };
     let fd = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     match kind {
-        RawKind::Icmp | RawKind::Icmpv6 => {}
+        // It gets what comes back for packets that fill the MTU, and the kernel asks it whether to learn from that.
+        RawKind::Icmp => ignore_path_mtu(&fd)?,
+        RawKind::Icmpv6 | RawKind::Whole4 => {}
         RawKind::Tcp4 | RawKind::Tcp6 => {
             attach_filter(&fd, &filter::acknowledges(run, kind == RawKind::Tcp4))?;
         }
@@ -163,8 +169,15 @@ impl Senders {
             Pair::new(source, to.ip()).and_then(|pair| plan.segment(pair, round)).ok_or_else(invalid)?;
         let kind = raw_kinds(plan).last().ok_or_else(invalid)?;
         let socket = self.raw.get(&kind).expect("prepared for every planned way").as_raw_fd();
-        let parts = [io::IoSlice::new(&segment.bytes)];
+        let whole = match (kind, Pair::new(source, to.ip())) {
+            (RawKind::Whole4, Some(pair)) => {
+                Some(frame::ip_packet(pair, &segment, plan.hop_limit().unwrap_or(FAR)))
+            }
+            _ => None,
+        };
+        let parts = [io::IoSlice::new(whole.as_ref().unwrap_or(&segment.bytes))];
         let flags = MsgFlags::MSG_DONTWAIT;
+        let hops = plan.hop_limit().map(libc::c_int::from);
         match (source, to) {
             (IpAddr::V4(source), SocketAddr::V4(mut to)) => {
                 to.set_port(0);
@@ -173,7 +186,8 @@ impl Senders {
                     ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
                     ipi_addr: libc::in_addr { s_addr: 0 },
                 };
-                let control = [ControlMessage::Ipv4PacketInfo(&info)];
+                let control = hops.iter().map(ControlMessage::Ipv4Ttl);
+                let control: Vec<_> = control.chain([ControlMessage::Ipv4PacketInfo(&info)]).collect();
                 sendmsg(socket, &parts, &control, flags, Some(&SockaddrIn::from(to)))?;
             }
             (IpAddr::V6(source), SocketAddr::V6(mut to)) => {
@@ -182,7 +196,8 @@ impl Senders {
                     ipi6_addr: libc::in6_addr { s6_addr: source.octets() },
                     ipi6_ifindex: to.scope_id(),
                 };
-                let control = [ControlMessage::Ipv6PacketInfo(&info)];
+                let control = hops.iter().map(ControlMessage::Ipv6HopLimit);
+                let control: Vec<_> = control.chain([ControlMessage::Ipv6PacketInfo(&info)]).collect();
                 sendmsg(socket, &parts, &control, flags, Some(&SockaddrIn6::from(to)))?;
             }
             _ => return Err(invalid()),
@@ -195,9 +210,16 @@ impl Senders {
 fn raw_kinds(plan: &Plan<'_>) -> impl Iterator<Item = RawKind> {
     let ipv4 = plan.answerer().is_some_and(|target| target.is_ipv4());
     let icmp = if ipv4 { RawKind::Icmp } else { RawKind::Icmpv6 };
-    let tcp = matches!(plan.attempt.probe, Probe::TcpSyn { .. });
-    let tcp = tcp.then_some(if ipv4 { RawKind::Tcp4 } else { RawKind::Tcp6 });
-    std::iter::once(icmp).chain(tcp)
+    let other = match plan.attempt.probe {
+        Probe::TcpSyn { .. } => Some(if ipv4 { RawKind::Tcp4 } else { RawKind::Tcp6 }),
+        Probe::Echo { form: EchoForm::Filled { .. }, .. } if ipv4 => Some(RawKind::Whole4),
+        Probe::Echo { .. }
+        | Probe::DnsQuery { .. }
+        | Probe::Resolve { .. }
+        | Probe::Discover { .. }
+        | Probe::DhcpDiscover => None,
+    };
+    std::iter::once(icmp).chain(other)
 }
 
 /// Tells what the host's routing or rules said from what went wrong with the sending itself.

@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use kvmnet_probes::facts::Mac;
-use kvmnet_probes::wire::{Answer, Attempt, NextHopMac, Observation, Outcome, Probe, Sender, run};
+use kvmnet_probes::wire::{Answer, Attempt, EchoForm, NextHopMac, Observation, Outcome, Probe, Sender, run};
 use topology::{
-    BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, ip, sh, unwanted, wanted,
+    BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, echo_as, ip, sh, unwanted, wanted,
 };
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -122,6 +122,83 @@ fn a_packet_that_is_stopped_tells_how_far_it_came() {
     assert_eq!(path(&observed), ["into tap1", "into br0", "out of wan0 from 203.0.113.2"]);
 }
 
+/// A target that is silent behind a router that is not: the router answers for what expires there, to the guest
+/// through the host's NAT and to the host itself.
+#[test]
+fn a_packet_that_expires_on_its_way_tells_who_is_there() {
+    let Some(host) = Host::new("a_packet_that_expires_on_its_way_tells_who_is_there") else { return };
+    // Forwarding takes one before it looks for rules.
+    host.inet.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+        ip link add void type bridge; ip link set void up
+        ip route add 192.0.2.0/24 dev void; ip -6 route add 2001:db8:9::/64 dev void
+        nft 'add table inet f; add chain inet f path { type filter hook forward priority 0; policy drop; }'");
+    let expiring = |hops| EchoForm::Expiring { hops };
+    let (v4, v6) = ("192.0.2.9", "2001:db8:9::9");
+    let observed = try_all(&[
+        wanted(as_guest1("10.9.0.11"), echo(v4, "10.9.0.1")),
+        wanted(as_guest1("10.9.0.11"), echo_as(expiring(2), v4, "10.9.0.1")),
+        wanted(as_guest1("fd00:9::11"), echo_as(expiring(2), v6, "fd00:9::1")),
+        wanted(as_guest1("10.9.0.11"), echo_as(expiring(1), v4, "10.9.0.1")),
+        wanted(as_host("10.9.0.1"), echo_as(expiring(1), v4, "10.9.0.1")),
+        wanted(as_host("fd00:9::1"), echo_as(expiring(1), v6, "fd00:9::1")),
+        // The target is no farther away.
+        wanted(as_guest1("10.9.0.11"), echo_as(expiring(2), "198.51.100.10", "10.9.0.1")),
+    ]);
+    let router = |address: &str| Answer::Expired { by: ip(address) };
+    assert_eq!(observed[0].outcome, Outcome::Silent);
+    assert_eq!(answer(&observed[1]), &router("203.0.113.1"));
+    assert_eq!(answer(&observed[2]), &router("2001:db8:1::1"));
+    assert_eq!(answer(&observed[3]), &router("10.9.0.1"));
+    assert_eq!(answer(&observed[4]), &router("203.0.113.1"));
+    assert_eq!(answer(&observed[5]), &router("2001:db8:1::1"));
+    assert_eq!(answer(&observed[6]), &Answer::Echo);
+}
+
+/// Behind the host is a way that carries less than the guest's and the host's own devices.
+#[test]
+fn a_packet_that_is_too_big_is_answered_by_whoever_cannot_pass_it_on() {
+    let Some(host) = Host::new("a_packet_that_is_too_big_is_answered_by_whoever_cannot_pass_it_on") else {
+        return;
+    };
+    host.inet.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+        ip link add narrow type bridge; ip link set narrow mtu 1300 up
+        ip route add 192.0.2.0/24 dev narrow; ip -6 route add 2001:db8:9::/64 dev narrow");
+    let full = EchoForm::Filled { bytes: 1500 };
+    let (v4, v6) = ("192.0.2.9", "2001:db8:9::9");
+    let attempts = [
+        wanted(as_guest1("10.9.0.11"), echo_as(full, "198.51.100.10", "10.9.0.1")),
+        wanted(as_guest1("fd00:9::11"), echo_as(full, "2001:db8:2::10", "fd00:9::1")),
+        wanted(as_guest1("10.9.0.11"), echo_as(full, v4, "10.9.0.1")),
+        wanted(as_guest1("fd00:9::11"), echo_as(full, v6, "fd00:9::1")),
+        wanted(as_host("10.9.0.1"), echo_as(full, v4, "10.9.0.1")),
+    ];
+    let narrow = |address: &str| Answer::TooBig { by: ip(address), mtu: 1300 };
+    let (echo, by4, by6) = (Answer::Echo, narrow("203.0.113.1"), narrow("2001:db8:1::1"));
+    let observed = try_all(&attempts);
+    let answers: Vec<_> = observed.iter().map(answer).collect();
+    assert_eq!(answers, [&echo, &echo, &by4, &by6, &by4]);
+    for (target, family) in [(v4, "-4"), (v6, "-6")] {
+        let route = sh(&format!("ip {family} route get {target}"));
+        assert!(!route.contains("mtu"), "the host has learned from it: {route}");
+    }
+    let remembered = try_one(wanted(as_host("fd00:9::1"), echo_as(full, v6, "fd00:9::1"))).outcome;
+    assert!(matches!(remembered, Outcome::NotTried { .. }), "{remembered:?}");
+
+    // The error comes back to the host and is lost there.
+    sh("nft 'add table inet f; add chain inet f path { type filter hook forward priority 0; }'
+        nft 'add rule inet f path icmp type destination-unreachable drop'");
+    let lost = try_one(attempts[2].clone());
+    assert_eq!(lost.outcome, Outcome::Silent);
+    let back: Vec<_> = lost.sightings.iter().filter(|seen| seen.answer).collect();
+    assert_eq!(back.len(), 1, "{back:?}");
+    assert_eq!((back[0].device.name.as_str(), back[0].source), ("wan0", Some(ip("203.0.113.1"))));
+
+    // What the host's own way out does not carry it says itself.
+    sh("nft delete table inet f; ip link set wan0 mtu 1400");
+    let refused = try_one(attempts[0].clone());
+    assert_eq!(answer(&refused), &Answer::TooBig { by: ip("10.9.0.1"), mtu: 1400 });
+}
+
 /// A bridge floods what is for a MAC that it does not know: no guest takes it.
 #[test]
 fn an_answer_for_another_mac_is_no_answer() {
@@ -139,7 +216,7 @@ fn what_must_not_arrive_is_seen_where_it_does() {
     let Some(_host) = Host::new("what_must_not_arrive_is_seen_where_it_does") else { return };
     let outside =
         Sender::AsOutside { uplink: device("wan0"), xdp: None, mac: GUEST2, address: ip("198.51.100.10") };
-    let inward = Probe::Echo { target: ip("10.9.0.12"), via: NextHopMac::Known(WAN) };
+    let inward = Probe::Echo { target: ip("10.9.0.12"), via: NextHopMac::Known(WAN), form: EchoForm::Plain };
     let attempt = || unwanted(outside.clone(), inward.clone(), "tap2");
     let arrived = |observed: &Observation| path(observed).iter().any(|at| at.starts_with("out of tap2"));
     let open = try_one(attempt());

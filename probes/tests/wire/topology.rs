@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use kvmnet_probes::facts::{IfIndex, IfName, Mac};
-use kvmnet_probes::wire::{Attempt, Device, NextHopMac, Probe, Sender};
+use kvmnet_probes::wire::{Attempt, Device, EchoForm, NextHopMac, Probe, Sender};
 use nix::sched::{CloneFlags, setns, unshare};
 
 pub(crate) const GUEST1: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -211,5 +211,10 @@ pub(crate) fn unwanted(sender: Sender, probe: Probe, arrival: &str) -> Attempt {
 
 /// An echo request by way of a next hop that is resolved first.
 pub(crate) fn echo(target: &str, hop: &str) -> Probe {
-    Probe::Echo { target: ip(target), via: NextHopMac::Resolve(ip(hop)) }
+    echo_as(EchoForm::Plain, target, hop)
+}
+
+/// The same in another form.
+pub(crate) fn echo_as(form: EchoForm, target: &str, hop: &str) -> Probe {
+    Probe::Echo { target: ip(target), via: NextHopMac::Resolve(ip(hop)), form }
 }
