@@ -52,6 +52,7 @@ mod no_default_route;
 mod no_way_back;
 mod notrack;
 mod opaque_drop;
+mod pmtu_blackhole;
 mod policy_table_first;
 mod route_drop;
 mod rp_filter;
@@ -72,11 +73,12 @@ mod vnet_not_in_bridge;
 mod wire_disagrees;
 
 pub use check::{Category, Check, Diagnosis, Gap, Scene};
+pub use pmtu_blackhole::LargeLoss;
 
 use std::net::IpAddr;
 
 use crate::engine::Step;
-use crate::model::{Claim, Nic};
+use crate::model::{Claim, NetworkZone, Nic};
 
 /// Every check, by id.
 pub const CHECKS: &[&Check] = &[
@@ -126,6 +128,7 @@ pub const CHECKS: &[&Check] = &[
     &no_way_back::CHECK,
     &notrack::CHECK,
     &opaque_drop::CHECK,
+    &pmtu_blackhole::CHECK,
     &policy_table_first::CHECK,
     &route_drop::CHECK,
     &rp_filter::CHECK,
@@ -169,9 +172,25 @@ pub fn wire_disagrees(passed: bool) -> (&'static Check, Diagnosis) {
     (&wire_disagrees::CHECK, wire_disagrees::diagnose(passed))
 }
 
-/// Packets that leave the host and are not answered by `target`; `host_too`: nor is the host itself, if it was tried.
-pub fn upstream_silent(target: &str, host_too: bool) -> (&'static Check, Diagnosis) {
-    (&upstream_silent::CHECK, upstream_silent::diagnose(target, host_too))
+/// Packets that leave the host and are not answered by `target`; `host_too`: nor is the host itself, if it was tried;
+/// `router`: who answers the VM's packets that expire behind the host.
+pub fn upstream_silent(target: &str, host_too: bool, router: Option<IpAddr>) -> (&'static Check, Diagnosis) {
+    (&upstream_silent::CHECK, upstream_silent::diagnose(target, host_too, router))
+}
+
+/// Packets of so many bytes that are lost where small ones are answered.
+pub fn pmtu_blackhole(
+    scene: &Scene<'_>,
+    claim: &Claim,
+    bytes: u16,
+    loss: LargeLoss,
+) -> (&'static Check, Diagnosis) {
+    (&pmtu_blackhole::CHECK, pmtu_blackhole::diagnose(scene, claim, bytes, loss))
+}
+
+/// The ports of a LAN's bridge carry packets of different size.
+pub fn mtu_differs(scene: &Scene<'_>, zone: &NetworkZone) -> Option<(&'static Check, Diagnosis)> {
+    Some((&mtu_differs::CHECK, mtu_differs::of_lan(scene, zone)?))
 }
 
 /// Packets that a guest gets and does not answer.
@@ -184,14 +203,16 @@ pub fn next_hop_silent(claim: &Claim, steps: &[Step]) -> (&'static Check, Diagno
     (&next_hop_silent::CHECK, next_hop_silent::diagnose(claim, steps))
 }
 
-/// Packets that leave the host with this source and are not answered, while the host itself is.
+/// Packets that leave the host with this source and are not answered, while the host itself is, by the target or at
+/// least by this router.
 pub fn no_way_back(
     scene: &Scene<'_>,
     claim: &Claim,
     steps: &[Step],
     source: Option<IpAddr>,
+    router: Option<IpAddr>,
 ) -> (&'static Check, Diagnosis) {
-    (&no_way_back::CHECK, no_way_back::diagnose(scene, claim, steps, source))
+    (&no_way_back::CHECK, no_way_back::diagnose(scene, claim, steps, source, router))
 }
 
 #[cfg(test)]

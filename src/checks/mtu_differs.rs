@@ -24,12 +24,14 @@ pub(super) const CHECK: Check = Check {
 
 fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
     let lans = scene.topology.networks.iter().filter(|zone| zone.is_lan());
-    lans.filter_map(|zone| {
-        let uplink = scene.snapshot.link(zone.uplink.as_ref()?.0)?;
-        let tap = |nic: &Nic| scene.snapshot.link(nic.tap_index?).filter(|tap| tap.mtu > uplink.mtu);
-        scene.members(zone).find_map(tap).map(|tap| diagnose(zone, uplink, tap))
-    })
-    .collect()
+    lans.filter_map(|zone| of_lan(scene, zone)).collect()
+}
+
+/// What is to be said of one LAN.
+pub(super) fn of_lan(scene: &Scene<'_>, zone: &NetworkZone) -> Option<Diagnosis> {
+    let uplink = scene.snapshot.link(zone.uplink.as_ref()?.0)?;
+    let tap = |nic: &Nic| scene.snapshot.link(nic.tap_index?).filter(|tap| tap.mtu > uplink.mtu);
+    scene.members(zone).find_map(tap).map(|tap| diagnose(zone, uplink, tap))
 }
 
 fn diagnose(zone: &NetworkZone, uplink: &Link, tap: &Link) -> Diagnosis {

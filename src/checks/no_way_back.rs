@@ -20,7 +20,9 @@ pub(super) const CHECK: Check = Check {
                   source. A rule may translate it to an address that is not this host's, or of another link; then \
                   the answer goes elsewhere. A routed network keeps its own addresses: the router behind the host \
                   needs a route to them by this host. Or somebody behind the host filters by source. It can be wrong \
-                  where the target answers only some of the pings that come from one address.",
+                  where the target answers only some of the pings that come from one address. Where the target answers \
+                  neither, packets that expire at the first router tell the two apart; that can be wrong where the router \
+                  limits how many errors it sends.",
     needs: &[],
     basis: "what the wire showed; measured with a wrong snat and with a routed network that the router does not know",
     since: "0.1.0",
@@ -29,12 +31,14 @@ pub(super) const CHECK: Check = Check {
     facts: None,
 };
 
-/// `source`: with which the packet was seen to leave.
+/// `source`: with which the packet was seen to leave. `router`: who answers the host's packets that expire there and not
+/// the guest's, where the target itself answers neither.
 pub(super) fn diagnose(
     scene: &Scene<'_>,
     claim: &Claim,
     steps: &[Step],
     source: Option<IpAddr>,
+    router: Option<IpAddr>,
 ) -> Diagnosis {
     let zone = scene.networks_of(claim).next();
     let name = zone.map_or("", |zone| zone.name.as_str());
@@ -62,13 +66,14 @@ pub(super) fn diagnose(
             fix(None::<String>, "look for a filter by source address behind the host"),
         ),
     };
+    let whom = router.map_or_else(String::new, |router| format!(" by the router {router}"));
     let evidence = rule.map(|step| fact("nf-tables", step.to_string()));
     Diagnosis {
         key: format!("{name} {} {foreign:?}", claim.ipv6),
         subjects: if name.is_empty() { Vec::new() } else { vec![network(name)] },
         title: format!("{name}: answers do not come back"),
         cause: format!(
-            "the packets leave the host{words} and are not answered, while the host itself is answered: {why}"
+            "the packets leave the host{words} and are not answered, while the host itself is answered{whom}: {why}"
         ),
         evidence: evidence.into_iter().collect(),
         fix,

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::output::{Color, Destination, Format};
 use super::{exit, progress, select};
 use crate::engine;
-use crate::model::{Topology, claims};
+use crate::model::{Claim, Topology, claims};
 use crate::verify::{self, Plan, Reach, Scope};
 
 const EXAMPLES: &str = "\
@@ -145,7 +145,7 @@ impl Request {
             verify::learn(&mut topology, &questions, &answers);
         }
         let facts = engine::Facts::new(snapshot);
-        let mut claims = claims(&topology, &self.scope, &engine::representatives(&facts, &topology));
+        let mut claims = self.claims(snapshot, &facts, &topology);
         let fates = verify::prove(&facts, &topology, &mut claims);
         let plan = match self.untried {
             Some(reason) => Plan::untried(&claims, reason),
@@ -155,13 +155,22 @@ impl Request {
         Ok(verify::report(snapshot, &topology, &claims, &fates, &plan, &observations, self.fail_on))
     }
 
+    /// What is claimed. Of full-size packets to the internet only the wire can tell.
+    fn claims(&self, snapshot: &Snapshot, facts: &engine::Facts<'_>, topology: &Topology) -> Vec<Claim> {
+        let mut claims = claims(topology, &self.scope, &engine::representatives(facts, topology));
+        if self.untried.is_none() && self.reach == Reach::Anywhere {
+            claims.extend(verify::full_size(snapshot, topology, &claims));
+        }
+        claims
+    }
+
     /// What would be sent, as far as it is known before the VMs were asked for their addresses.
     async fn rehearse(&self) -> Result<Vec<u8>, Failure> {
         let snapshot = self.origin.observe().await?;
         let topology = Topology::from_snapshot(&snapshot);
         select::check(&snapshot, &topology, &self.scope.vms, &self.scope.networks)?;
         let facts = engine::Facts::new(&snapshot);
-        let mut claims = claims(&topology, &self.scope, &engine::representatives(&facts, &topology));
+        let mut claims = self.claims(&snapshot, &facts, &topology);
         verify::prove(&facts, &topology, &mut claims);
         let mut attempts = verify::discover(&snapshot, &topology, self.reach);
         attempts.extend(verify::plan(&snapshot, &topology, &claims, self.reach).attempts);

@@ -122,7 +122,9 @@ impl Journey {
                 packet.set_destination_mac(Some(Mac::BROADCAST));
                 packet
             }
-            Traffic::Icmp => one(Body::Icmp { kind: if ipv6 { 128 } else { 8 }, code: 0 }),
+            Traffic::Icmp | Traffic::FullSize => {
+                one(Body::Icmp { kind: if ipv6 { 128 } else { 8 }, code: 0 })
+            }
             Traffic::Tcp(destination) => one(Body::Tcp { source: SOURCE_PORT, destination, flags: 2 }),
             Traffic::Udp(destination) => one(Body::Udp { source: SOURCE_PORT, destination }),
             Traffic::Dns => one(Body::Udp { source: SOURCE_PORT, destination: 53 }),
@@ -165,7 +167,9 @@ impl Journey {
                 reply.headers.set(Field::Ttl, 255);
                 Ok(reply)
             }
-            Traffic::Icmp | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => packet.reply(sets),
+            Traffic::Icmp | Traffic::FullSize | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => {
+                packet.reply(sets)
+            }
         }
     }
 }

@@ -159,7 +159,9 @@ pub(super) fn answers_directly(walk: &Walk<'_, '_>, journey: &Journey, packet: &
 /// Who gets an answer from somebody else than whom he asked does not take it.
 fn from_whom_it_was_asked(walk: &mut Walk<'_, '_>, journey: &Journey, claim: &Claim, reply: &Packets) {
     let asked = match claim.traffic {
-        Traffic::Icmp | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => journey.destination,
+        Traffic::Icmp | Traffic::FullSize | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => {
+            journey.destination
+        }
         Traffic::Resolve | Traffic::Dhcp => return,
     };
     if let (Some(asked), Some(source), Some(device)) = (asked, reply.source(), &reply.output)
@@ -179,7 +181,7 @@ fn served(walk: &mut Walk<'_, '_>, journey: &Journey, claim: &Claim, packet: &Pa
     };
     match claim.traffic {
         Traffic::Resolve => answers(walk, journey.destination, input),
-        Traffic::Icmp => echoes(walk, packet.is_ipv6()),
+        Traffic::Icmp | Traffic::FullSize => echoes(walk, packet.is_ipv6()),
         Traffic::Dhcp => {
             holds(walk, journey.destination, input);
             listens(walk, packet, input, "dhcp", if packet.is_ipv6() { 547 } else { 67 });

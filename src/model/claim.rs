@@ -26,6 +26,8 @@ pub enum Traffic {
     Resolve,
     /// ICMP or ICMPv6 echo.
     Icmp,
+    /// An echo as long as the VM's device carries, which must not be fragmented.
+    FullSize,
     /// A TCP connection to this port.
     Tcp(u16),
     /// A UDP datagram to this port.
@@ -56,12 +58,13 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// `arp`, `ndp`, `icmp`, `tcp/443`, `dhcp`, ….
+    /// `arp`, `ndp`, `icmp`, `icmp-full-size`, `tcp/443`, `dhcp`, ….
     pub fn traffic_in_words(&self) -> String {
         match self.traffic {
             Traffic::Resolve if self.ipv6 => "ndp".to_owned(),
             Traffic::Resolve => "arp".to_owned(),
             Traffic::Icmp => "icmp".to_owned(),
+            Traffic::FullSize => "icmp-full-size".to_owned(),
             Traffic::Tcp(port) => format!("tcp/{port}"),
             Traffic::Udp(port) => format!("udp/{port}"),
             Traffic::Dhcp => "dhcp".to_owned(),

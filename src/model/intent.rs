@@ -331,7 +331,7 @@ impl<'a> Side<'a> {
         match traffic {
             Traffic::Dhcp => !ipv6 && self.network().is_some_and(|network| network.dhcp),
             Traffic::Dns => self.network().is_some_and(|network| network.dns),
-            Traffic::Resolve | Traffic::Icmp | Traffic::Tcp(_) | Traffic::Udp(_) => true,
+            Traffic::Resolve | Traffic::Icmp | Traffic::FullSize | Traffic::Tcp(_) | Traffic::Udp(_) => true,
         }
     }
 

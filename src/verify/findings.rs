@@ -6,15 +6,17 @@ use std::net::IpAddr;
 use kvmnet_probes::wire::{Observation, Sighting};
 use kvmnet_reports::{Cell, CellVerdict, Evidence, Expected, Finding, Predicted, Severity, ZoneKind};
 
+use super::beyond::{FirstRouter, first_router};
 use super::judge::{Judgement, Oddity, by_the_host, way};
+use super::large::{bytes, loss, tried};
 use super::symptom::symptom;
 use super::{Plan, Trial};
 use crate::checks::{
-    Check, Diagnosis, Gap, Scene, explain, guest_silent, hazards, next_hop_silent, no_way_back,
-    upstream_silent, wire_disagrees,
+    Check, Diagnosis, Gap, LargeLoss, Scene, explain, guest_silent, hazards, mtu_differs, next_hop_silent,
+    no_way_back, pmtu_blackhole, upstream_silent, wire_disagrees,
 };
 use crate::engine::{Fate, Proof, Site, Step};
-use crate::model::{Claim, Zone};
+use crate::model::{Claim, Traffic, Zone};
 
 /// How many examples of one kind of evidence a finding shows.
 const EXAMPLES: usize = 3;
@@ -101,11 +103,19 @@ fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
     match case.judgements[at].oddity {
         Some(Oddity::NoWayBack) => {
             let source = left_as(case, at);
-            drafts.of(no_way_back(&case.scene, claim, &fate.steps, source)).add(case, at, None);
+            let router = match router_of(case, at) {
+                FirstRouter::HostAlone(by) if host_is_answered(case, at) != Some(true) => Some(by),
+                FirstRouter::Guest(_) | FirstRouter::HostAlone(_) | FirstRouter::Nobody => None,
+            };
+            drafts.of(no_way_back(&case.scene, claim, &fate.steps, source, router)).add(case, at, None);
             return;
         }
         Some(Oddity::NextHopSilent) => {
             drafts.of(next_hop_silent(claim, &fate.steps)).add(case, at, None);
+            return;
+        }
+        Some(Oddity::LargeLost) => {
+            drafts.of(large_lost(case, at)).add(case, at, None);
             return;
         }
         Some(Oddity::Disagreement | Oddity::UpstreamSilent | Oddity::GuestSilent) | None => {}
@@ -183,6 +193,28 @@ fn left_as(case: Case<'_>, at: usize) -> Option<IpAddr> {
     sightings.iter().find(left)?.source
 }
 
+fn host_is_answered(case: Case<'_>, at: usize) -> Option<bool> {
+    by_the_host(at, case.plan, case.observations)
+}
+
+fn router_of(case: Case<'_>, at: usize) -> FirstRouter {
+    let Scene { snapshot, topology } = case.scene;
+    first_router(snapshot, topology, &case.claims[at], case.plan, case.observations)
+}
+
+/// Full-size packets are lost: between ports of different size, or who knows where.
+fn large_lost(case: Case<'_>, at: usize) -> (&'static Check, Diagnosis) {
+    let claim = &case.claims[at];
+    let tried = tried(case.plan, case.observations, at);
+    let host = host_is_answered(case, at);
+    let loss =
+        tried.map_or(LargeLoss::Beyond(host), |(attempt, observation)| loss(attempt, observation, host));
+    let lan = case.scene.networks_of(claim).find(|zone| zone.is_lan() && loss == LargeLoss::OnHost);
+    let bytes = tried.and_then(|(attempt, _)| bytes(attempt)).unwrap_or_default();
+    lan.and_then(|zone| mtu_differs(&case.scene, zone))
+        .unwrap_or_else(|| pmtu_blackhole(&case.scene, claim, bytes, loss))
+}
+
 /// Adds a cell that is not broken but odd.
 fn odd(case: Case<'_>, at: usize, oddity: Oddity, drafts: &mut Drafts) {
     let claim = &case.claims[at];
@@ -193,16 +225,21 @@ fn odd(case: Case<'_>, at: usize, oddity: Oddity, drafts: &mut Drafts) {
         }
         // No gap: it was forgiven.
         Oddity::NoWayBack | Oddity::NextHopSilent => return,
+        Oddity::LargeLost => large_lost(case, at),
         Oddity::Disagreement => wire_disagrees(true),
         Oddity::UpstreamSilent => {
             let target = claim.destination.map_or_else(|| "the destination".to_owned(), |to| to.to_string());
-            let host_too = by_the_host(at, case.plan, case.observations) == Some(false);
+            let host_too = host_is_answered(case, at) == Some(false);
+            let router = match router_of(case, at) {
+                FirstRouter::Guest(by) => Some(by),
+                FirstRouter::HostAlone(_) | FirstRouter::Nobody => None,
+            };
             match claim.to {
-                Zone::Internet => upstream_silent(&target, host_too),
+                Zone::Internet => upstream_silent(&target, host_too, router),
                 Zone::Gateway(_) | Zone::Host | Zone::Outside => {
-                    upstream_silent(&format!("the LAN's router {target}"), false)
+                    upstream_silent(&format!("the LAN's router {target}"), false, None)
                 }
-                Zone::Nic(nic) => upstream_silent(&case.scene.topology.nics[nic].label(), false),
+                Zone::Nic(nic) => upstream_silent(&case.scene.topology.nics[nic].label(), false, None),
             }
         }
     };
@@ -227,6 +264,15 @@ impl Draft {
                 (case.plan.attempts.get(attempt), case.observations.get(attempt))
         {
             self.show("wire", format!("{what}: {}", way(attempt, observation)));
+            if case.judgements[at].oddity == Some(Oddity::UpstreamSilent)
+                && let FirstRouter::Guest(router) = router_of(case, at)
+            {
+                let who = title(&case.cells[at]);
+                self.show(
+                    "wire",
+                    format!("{who}, expiring behind the host: answered by the router {router}"),
+                );
+            }
         }
     }
 
@@ -266,7 +312,10 @@ fn finish(case: Case<'_>, draft: Draft) -> Finding {
     };
     let of_cause: Vec<&str> =
         diagnosis.subjects.iter().filter_map(|subject| subject.strip_prefix("vm:")).collect();
-    let title = symptom(&broken, &of_cause, members).unwrap_or(diagnosis.title);
+    // What is true of large packets alone is no cut.
+    let is_large = |at: &usize| case.claims[*at].traffic == Traffic::FullSize;
+    let symptom = if breaks.iter().all(is_large) { None } else { symptom(&broken, &of_cause, members) };
+    let title = symptom.unwrap_or(diagnosis.title);
     let mut subjects = diagnosis.subjects;
     let vms = cells.iter().flat_map(|cell| [&cell.from, &cell.to]).filter_map(|zone| zone.vm.as_deref());
     let mut vms: Vec<String> = vms.map(|vm| format!("vm:{vm}")).collect();

@@ -6,6 +6,7 @@ use kvmnet_probes::facts::{Family, Mac, Snapshot};
 use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender, Sighting, is_unresolved};
 use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted};
 
+use super::beyond::{FirstRouter, first_router};
 use super::{Plan, Trial};
 use crate::engine::{Fate, Site, Step};
 use crate::model::{Claim, Topology, Traffic, Zone};
@@ -27,12 +28,15 @@ pub(super) enum Oddity {
     Disagreement,
     /// The packet left the host and nobody answered.
     UpstreamSilent,
-    /// The same, though the host itself is answered by the same target.
+    /// The same, though the host itself is answered by the same target, or by the first router if the target answers
+    /// nobody.
     NoWayBack,
     /// The host refused it for want of the next hop's MAC.
     NextHopSilent,
     /// It came to the guest, which did not answer.
     GuestSilent,
+    /// It fills the MTU and is lost, while a small one is answered.
+    LargeLost,
 }
 
 /// What the wire showed, in the words that decide.
@@ -64,6 +68,14 @@ enum Seen {
     Unanswered,
     /// Somebody else answered.
     Stranger(String),
+}
+
+/// Who is answered behind the host besides the VM.
+#[derive(Debug, Clone, Copy)]
+struct Upstream {
+    /// Whether the host itself is, by the same target.
+    host: Option<bool>,
+    router: FirstRouter,
 }
 
 /// What follows for the claim that is number `at` of the plan's.
@@ -98,7 +110,11 @@ pub(super) fn judge(
                 }
                 Some(Trial::None(_)) | None => false,
             };
-            allow(claim, fate, seen, by_the_host(at, plan, observations), asked)
+            let upstream = Upstream {
+                host: by_the_host(at, plan, observations),
+                router: first_router(snapshot, topology, claim, plan, observations),
+            };
+            allow(claim, fate, seen, upstream, asked)
         }
         Expected::Deny => deny(fate, seen),
     }
@@ -208,8 +224,8 @@ fn untranslated(topology: &Topology, claim: &Claim, sighting: &Sighting) -> Opti
     (sighting.source == Some(private)).then_some(private)
 }
 
-/// `host`: whether the host itself is answered by the same target. `asked`: an answer was wanted.
-fn allow(claim: &Claim, fate: &Fate, seen: Seen, host: Option<bool>, asked: bool) -> Judgement {
+/// `asked`: an answer was wanted.
+fn allow(claim: &Claim, fate: &Fate, seen: Seen, upstream: Upstream, asked: bool) -> Judgement {
     let proof = fate.predicted;
     match seen {
         Seen::Unplanned(reason) => Judgement {
@@ -247,11 +263,11 @@ fn allow(claim: &Claim, fate: &Fate, seen: Seen, host: Option<bool>, asked: bool
         {
             stopped(proof, Some("delivered to the tap; no answer came".to_owned()))
         }
-        Seen::Arrived => silent(proof, "left the host's side; nobody answered".to_owned(), host),
+        Seen::Arrived => silent(proof, "left the host's side; nobody answered".to_owned(), upstream),
         Seen::AnswerLost => {
             stopped(proof, Some("answered, but the answer was lost on its way back".to_owned()))
         }
-        Seen::RefusedBeyond(words) => silent(proof, words, host),
+        Seen::RefusedBeyond(words) => silent(proof, words, upstream),
         Seen::ArrivedUntranslated(source) => {
             stopped(proof, Some(format!("left with the source {source}: no answer can find its way back")))
         }
@@ -284,18 +300,32 @@ fn passed(proof: Predicted, note: Option<String>) -> Judgement {
 }
 
 /// The host did its share and nobody answered beyond it.
-fn silent(proof: Predicted, note: String, host: Option<bool>) -> Judgement {
-    let note = match host {
-        Some(true) => note + "; the host itself is answered",
-        Some(false) => note + "; nor is the host itself answered",
-        None => note,
+fn silent(proof: Predicted, note: String, upstream: Upstream) -> Judgement {
+    let Upstream { host, router } = upstream;
+    let host_too = match host {
+        Some(true) => "; the host itself is answered",
+        Some(false) => "; nor is the host itself answered",
+        None => "",
     };
-    let (verdict, oddity) = match (proof, host) {
-        (Predicted::Deny | Predicted::Partial, _) => (CellVerdict::Gap, None),
-        (Predicted::Allow | Predicted::Unknown, Some(true)) => (CellVerdict::Gap, Some(Oddity::NoWayBack)),
-        (Predicted::Allow | Predicted::Unknown, Some(false) | None) => {
-            (CellVerdict::Unknown, Some(Oddity::UpstreamSilent))
+    let expired = match router {
+        FirstRouter::Guest(by) => format!("; the router {by} answers what expires there"),
+        FirstRouter::HostAlone(by) => {
+            format!("; the router {by} answers the host's packets that expire there, and not the VM's")
         }
+        FirstRouter::Nobody => String::new(),
+    };
+    let note = note + host_too + &expired;
+    let (verdict, oddity) = match (proof, host, router) {
+        (Predicted::Deny | Predicted::Partial, ..) => (CellVerdict::Gap, None),
+        (Predicted::Allow | Predicted::Unknown, Some(true), _)
+        | (Predicted::Allow | Predicted::Unknown, Some(false) | None, FirstRouter::HostAlone(_)) => {
+            (CellVerdict::Gap, Some(Oddity::NoWayBack))
+        }
+        (
+            Predicted::Allow | Predicted::Unknown,
+            Some(false) | None,
+            FirstRouter::Guest(_) | FirstRouter::Nobody,
+        ) => (CellVerdict::Unknown, Some(Oddity::UpstreamSilent)),
     };
     Judgement { observed: Observed::NoReply, verdict, note: Some(note), oddity }
 }
@@ -383,7 +413,20 @@ pub(super) fn way(attempt: &Attempt, observation: &Observation) -> String {
             None => format!("never seen at {}", device.name),
         });
     }
+    let is_back = |sighting: &&Sighting| {
+        sighting.answer && !sighting.outgoing && Some(&sighting.device) == attempt.arrival.as_ref()
+    };
+    if observation.outcome == Outcome::Silent
+        && let Some(Sighting { source: Some(source), device, .. }) =
+            observation.sightings.iter().find(is_back)
+    {
+        words.push(format!("{source} answered at {}", device.name));
+    }
     words.push(match &observation.outcome {
+        Outcome::Answered { answer: Answer::Expired { by }, .. } => format!("answered by the router {by}"),
+        Outcome::Answered { answer: Answer::TooBig { by, mtu }, .. } => {
+            format!("answered by {by}: the way on carries {mtu} bytes")
+        }
         Outcome::Answered { .. } => "answered".to_owned(),
         Outcome::Refused { by, error } => format!("refused by {by}: {error}"),
         Outcome::Silent => "no answer".to_owned(),

@@ -5,10 +5,12 @@
 //! first where packets may be sent: they find addresses that nothing else knows. Pure: whoever calls
 //! does the sending. A run without packets gives [`Plan::untried`] in place of a plan.
 
+mod beyond;
 mod discover;
 mod dry_run;
 mod findings;
 mod judge;
+mod large;
 mod plan;
 mod reach;
 mod report;
@@ -16,8 +18,10 @@ mod single;
 mod symptom;
 
 pub use crate::model::Scope;
+pub use beyond::Expiring;
 pub use discover::{discover, learn};
 pub use dry_run::dry_run;
+pub use large::full_size;
 pub use plan::{Plan, Trial, plan};
 pub use reach::Reach;
 pub use report::{is_doubtful, report};

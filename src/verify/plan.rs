@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
-use kvmnet_probes::wire::{Attempt, Device, EchoForm, NextHopMac, Probe, Sender};
+use kvmnet_probes::wire::{Attempt, Device, EchoForm, LONGEST_FILLED, NextHopMac, Probe, Sender};
 use kvmnet_reports::Expected;
 
 use super::Reach;
+use super::beyond::{Expiring, expiring};
 use super::reach::Within;
 use crate::model::{AddressSource, Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Uplink, Zone};
 
@@ -20,6 +21,9 @@ const STRANGER: Mac = Mac([0x02, 0, 0, 0, 0, 1]);
 
 /// Why UDP is not tried: whoever gets a datagram need not answer.
 const NO_UDP: &str = "no probe stands for a UDP datagram";
+
+/// Why full-size packets are not tried elsewhere.
+const ONLY_OUTWARD: &str = "full-size packets are tried towards the internet alone";
 
 /// Why a claim is not tried that is out of reach.
 const BEYOND: &str = "not tried: --local-only, and it leads out of the host";
@@ -43,13 +47,15 @@ pub struct Plan {
     /// The attempt by which the host itself asks what a claim asks of the internet, in the claims' order: it tells
     /// trouble upstream from trouble of the guest's.
     pub own: Vec<Option<usize>>,
+    /// The attempts that expire behind the host.
+    pub expiring: Vec<Expiring>,
 }
 
 impl Plan {
     /// Nothing is sent, for one reason.
     pub fn untried(claims: &[Claim], reason: &str) -> Self {
         let trials = vec![Trial::None(reason.to_owned()); claims.len()];
-        Self { attempts: Vec::new(), trials, own: vec![None; claims.len()] }
+        Self { attempts: Vec::new(), trials, own: vec![None; claims.len()], expiring: Vec::new() }
     }
 }
 
@@ -85,7 +91,18 @@ pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: R
             attempts.push(attempt);
         }
     }
-    Plan { attempts, trials, own }
+    let tried = claims.iter().zip(&trials).filter_map(|(claim, trial)| match trial {
+        Trial::Attempt(at) => Some((claim, *at)),
+        Trial::None(_) => None,
+    });
+    let as_host = |claim: &Claim| Planner { snapshot, topology, claim }.by_the_host();
+    let expiring = expiring(topology, tried, as_host, &mut attempts);
+    Plan { attempts, trials, own, expiring }
+}
+
+/// Whether a packet can stand for a claim on this host as it is now.
+pub(super) fn can_be_tried(snapshot: &Snapshot, topology: &Topology, claim: &Claim) -> bool {
+    Planner { snapshot, topology, claim }.attempt().is_ok()
 }
 
 /// One claim and where it is tried.
@@ -131,6 +148,7 @@ impl<'a> Planner<'a> {
             Traffic::Dns => Probe::DnsQuery { server: target, via, name: DNS_NAME.to_owned() },
             Traffic::Tcp(port) => Probe::TcpSyn { target, port, via },
             Traffic::Udp(_) => return Err(NO_UDP.to_owned()),
+            Traffic::FullSize => return Err(ONLY_OUTWARD.to_owned()),
         };
         let needs_source = !matches!(probe, Probe::Resolve { .. } | Probe::DhcpDiscover);
         let sender = if needs_source { self.with_source(nic, sender)? } else { sender };
@@ -184,7 +202,8 @@ impl<'a> Planner<'a> {
             (NextHopMac::Known(mac), watch, uplink)
         };
         let wants_answer = self.claim.expected == Expected::Allow;
-        Ok(Attempt { sender, probe: self.probe(via)?, watch, arrival, wants_answer })
+        let probe = self.probe_outward(via, tap_of(nic)?.index)?;
+        Ok(Attempt { sender, probe, watch, arrival, wants_answer })
     }
 
     /// What the host itself asks of the internet, where it is meant to route the same for a guest by its own way.
@@ -200,7 +219,7 @@ impl<'a> Planner<'a> {
         self.topology.uplinks.iter().find(own)?;
         // The kernel finds the way, the source and the next hop.
         let mac = self.snapshot.link(uplink.index)?.mac?;
-        let probe = self.probe(NextHopMac::Known(mac)).ok()?;
+        let probe = self.probe_outward(NextHopMac::Known(mac), uplink.index).ok()?;
         let sender = Sender::AsHost { device: uplink.clone(), mac, address: None };
         Some(Attempt {
             sender,
@@ -295,6 +314,17 @@ impl<'a> Planner<'a> {
         Ok((device, router.unwrap_or(STRANGER), NextHopMac::Known(own)))
     }
 
+    /// The probe for traffic that goes out of the host from this device.
+    fn probe_outward(self, via: NextHopMac, from: IfIndex) -> Result<Probe, String> {
+        if self.claim.traffic != Traffic::FullSize {
+            return self.probe(via);
+        }
+        let target = self.claim.destination.ok_or("the destination's address is not known")?;
+        let mtu = self.snapshot.link(from).ok_or("its device is gone")?.mtu;
+        let bytes = u16::try_from(mtu).unwrap_or(u16::MAX).min(LONGEST_FILLED);
+        Ok(Probe::Echo { target, via, form: EchoForm::Filled { bytes } })
+    }
+
     /// The probe for traffic that goes past the first hop.
     fn probe(self, via: NextHopMac) -> Result<Probe, String> {
         let target = self.claim.destination.ok_or("the destination's address is not known")?;
@@ -302,6 +332,7 @@ impl<'a> Planner<'a> {
             Traffic::Icmp => Ok(Probe::Echo { target, via, form: EchoForm::Plain }),
             Traffic::Tcp(port) => Ok(Probe::TcpSyn { target, port, via }),
             Traffic::Udp(_) => Err(NO_UDP.to_owned()),
+            Traffic::FullSize => Err(ONLY_OUTWARD.to_owned()),
             Traffic::Resolve | Traffic::Dhcp | Traffic::Dns => {
                 Err("this traffic stays on the link".to_owned())
             }

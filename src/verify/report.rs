@@ -12,6 +12,7 @@ use kvmnet_reports::{
 use super::Plan;
 use super::findings::{Case, findings};
 use super::judge::{Judgement, Oddity, judge};
+use super::large;
 use crate::checks::{Scene, wire_disagrees};
 use crate::engine::{self, Fate};
 use crate::model::{Claim, Topology, Traffic, Zone};
@@ -58,6 +59,7 @@ pub fn report(
         .zip(fates)
         .map(|(claim, fate)| judge(snapshot, topology, claim, fate, plan, observations))
         .collect();
+    large::weigh(claims, fates, plan, observations, &mut judgements);
     forgive_choosy_targets(claims, &mut judgements);
     let matrix: Vec<Cell> = claims
         .iter()
@@ -105,10 +107,12 @@ fn forgive_choosy_targets(claims: &[Claim], judgements: &mut [Judgement]) {
         {
             judgement.verdict = CellVerdict::Ok;
             judgement.oddity = None;
-            judgement.note = Some(format!(
-                "the target does not answer this; {} proves the path",
-                other.traffic_in_words()
-            ));
+            let proof = other.traffic_in_words();
+            judgement.note = Some(if claim.traffic == Traffic::FullSize {
+                format!("the target answers no ping, so that nothing tells whether this passes; {proof} does")
+            } else {
+                format!("the target does not answer this; {proof} proves the path")
+            });
         }
     }
 }

@@ -57,6 +57,13 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
+        id: "narrow-internet",
+        what: "the way behind the router carries less than the guests send, and the router says so",
+        breaks: "narrow add",
+        afterwards: "narrow del",
+        ..FAULT
+    },
+    Fault {
         id: "rp-filter-strict",
         what: "reverse path filtering is strict everywhere, and all paths are symmetric",
         breaks: "sysctl -qw net.ipv4.conf.all.rp_filter=1",

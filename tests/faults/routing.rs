@@ -229,4 +229,38 @@ pub(crate) const FAULTS: &[Fault] = &[
         afterwards: "rm /etc/sysctl.d/*",
         ..FAULT
     },
+    Fault {
+        id: "pmtu-blackhole",
+        what: "the way behind the router carries less than the guests send, and the host drops what the router says to it",
+        breaks: "narrow add; iptables -I FORWARD -o virbr0 -p icmp --icmp-type fragmentation-needed -j DROP",
+        findings: &[("pmtu-blackhole", &["network:default"])],
+        gaps: &[("vm:web1", "internet")],
+        beyond_facts: true,
+        afterwards: "narrow del",
+        ..FAULT
+    },
+    Fault {
+        id: "pmtu-blackhole-behind-the-host",
+        what: "the way behind the router carries less than the guests send, and the router does not say so",
+        breaks: "narrow add; inet nft 'add table ip mute; add chain ip mute out { type filter hook output priority 0; }; \
+                 add rule ip mute out icmp type destination-unreachable drop'",
+        // The host's own are lost there too.
+        findings: &[("pmtu-blackhole", &["network:default"])],
+        code: Some(3),
+        beyond_facts: true,
+        cure: Cure::ByHand("inet nft delete table ip mute"),
+        afterwards: "narrow del",
+        ..FAULT
+    },
+    Fault {
+        id: "internet-target-silent",
+        what: "what stands for the internet is silent, and the router before it is not",
+        breaks: "narrow add; far nft 'add table ip mute; add chain ip mute in { type filter hook input priority 0; policy drop; }'",
+        findings: &[("upstream-silent", &[])],
+        code: Some(3),
+        beyond_facts: true,
+        cure: Cure::ByHand("far nft delete table ip mute"),
+        afterwards: "narrow del",
+        ..FAULT
+    },
 ];

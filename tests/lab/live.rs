@@ -1,6 +1,6 @@
 //! One packet on the wire beside what the facts say of it: `kvmnet trace --live`.
 
-use kvmnet_reports::{Cell, CellVerdict, Expected, Observed, ZoneKind};
+use kvmnet_reports::{Cell, CellVerdict, Expected, Observed, Report, Severity, ZoneKind};
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET};
@@ -166,5 +166,67 @@ fn nothing_leaves_that_may_not() {
         assert_eq!(code, 0);
         assert!(came_out(host) > 0, "without them it does leave");
         host.inet("nft delete table inet came_out");
+    });
+}
+
+/// What the doctor says of a target: the exit code, and the one finding's id and cause.
+#[track_caller]
+fn told(host: &Host, target: &str) -> (Option<i32>, String, String) {
+    let ran = host.kvmnet(&["doctor", "--format", "json", "--internet-target", target]);
+    let report: Report = serde_json::from_str(&ran.stdout).expect("the report is JSON");
+    assert_eq!(report.findings.len(), 1, "{:#?}", report.findings);
+    let finding = &report.findings[0];
+    let evidence =
+        finding.evidence.iter().map(|evidence| evidence.text.as_str()).collect::<Vec<_>>().join("; ");
+    (ran.code, finding.id.clone(), format!("{} {evidence}", finding.cause))
+}
+
+/// Nobody is answered by the target. The router before it tells whether the VMs' way there and back works.
+#[test]
+fn a_silent_target_is_told_from_a_silent_way() {
+    on_shared_host(Backend::Nftables, |host| {
+        host.inet(
+            "ip link add void type bridge && ip link set void up && ip route add 192.0.2.200 dev void && \
+             nft add table ip f && \
+             nft \"add chain ip f path { type filter hook forward priority 0; policy drop; }\"",
+        );
+        let (code, id, why) = told(host, "192.0.2.200");
+        assert_eq!((code, id.as_str()), (Some(3), "upstream-silent"), "{why}");
+        assert!(why.contains("The router 203.0.113.1 answers the VMs' packets"), "{why}");
+        assert!(why.contains("expiring behind the host: answered by the router 203.0.113.1"), "{why}");
+
+        host.sh("nft 'add table ip usernat; add chain ip usernat post { type nat hook postrouting priority 90; }; \
+                 add rule ip usernat post oifname eth0 ip saddr 192.168.122.0/24 snat to 203.0.113.77'");
+        let (code, id, why) = told(host, "192.0.2.200");
+        assert_eq!((code, id.as_str()), (Some(1), "no-way-back"), "{why}");
+        assert!(why.contains("the host itself is answered by the router 203.0.113.1"), "{why}");
+
+        host.sh("nft delete table ip usernat");
+        host.inet("nft delete table ip f && ip link del void");
+        assert_healthy(host);
+    });
+}
+
+/// A bridge whose card carries less than the guests send drops their large packets and says nothing.
+#[test]
+fn large_packets_that_do_not_fit_the_lans_card_are_missed() {
+    on_shared_host(Backend::Nftables, |host| {
+        // By it the host knows the LAN's router.
+        host.sh("ip route replace default via 10.20.0.1");
+        let (_, report) = host.doctor(&["--vm", "lan1"]);
+        let full = |report: &Report| report.matrix.iter().position(|cell| cell.traffic == "icmp-full-size");
+        let fits = full(&report).expect("full-size packets are tried");
+        assert_eq!(report.matrix[fits].observed, Observed::Reply, "{:#?}", report.findings);
+
+        host.sh("ip link set eth1 mtu 1400");
+        let (code, report) = host.doctor(&["--vm", "lan1"]);
+        let lost = full(&report).expect("full-size packets are tried");
+        assert_eq!((code, report.matrix[lost].verdict), (1, CellVerdict::Gap), "{:#?}", report.matrix[lost]);
+        let finding = &report.findings[0];
+        assert_eq!((finding.id.as_str(), finding.severity), ("mtu-differs", Severity::Error), "{finding:#?}");
+        assert_eq!(finding.breaks, [lost], "small packets pass: {finding:#?}");
+
+        host.sh("ip link set eth1 mtu 1500; ip route replace default via 203.0.113.1");
+        assert_healthy(host);
     });
 }

@@ -104,6 +104,10 @@ pub enum Probe {
     },
 }
 
+/// The longest packet that [`EchoForm::Filled`] asks for. A frame enters at a tap in one page of 4096 bytes, in which the
+/// kernel also keeps room before and behind it (`bpf_prog_test_run_xdp` in `net/bpf/test_run.c`).
+pub const LONGEST_FILLED: u16 = 3000;
+
 /// What is asked with an echo request besides whether its target answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EchoForm {
@@ -119,7 +123,7 @@ pub enum EchoForm {
     /// says that it is too big is an answer: the sender then knows what to send instead.
     /// The host itself does not ask so by IPv6, since it would remember the answer.
     Filled {
-        /// The length, at least 46 bytes for IPv4 and 66 for IPv6: a shorter one is sent as [`Self::Plain`].
+        /// The length, from 46 bytes for IPv4 and 66 for IPv6, as [`Self::Plain`] is, to [`LONGEST_FILLED`].
         bytes: u16,
     },
 }

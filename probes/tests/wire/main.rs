@@ -9,7 +9,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use kvmnet_probes::facts::Mac;
-use kvmnet_probes::wire::{Answer, Attempt, EchoForm, NextHopMac, Observation, Outcome, Probe, Sender, run};
+use kvmnet_probes::wire::{
+    Answer, Attempt, EchoForm, LONGEST_FILLED, NextHopMac, Observation, Outcome, Probe, Sender, run,
+};
 use topology::{
     BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, echo_as, ip, sh, unwanted, wanted,
 };
@@ -196,7 +198,13 @@ fn a_packet_that_is_too_big_is_answered_by_whoever_cannot_pass_it_on() {
     // What the host's own way out does not carry it says itself.
     sh("nft delete table inet f; ip link set wan0 mtu 1400");
     let refused = try_one(attempts[0].clone());
-    assert_eq!(answer(&refused), &Answer::TooBig { by: ip("10.9.0.1"), mtu: 1400 });
+    let by_host = Answer::TooBig { by: ip("10.9.0.1"), mtu: 1400 };
+    assert_eq!(answer(&refused), &by_host);
+    // The longest enters too, at a tap that carries it.
+    sh("ip link set tap1 mtu 9000");
+    let longest = EchoForm::Filled { bytes: LONGEST_FILLED };
+    let refused = try_one(wanted(as_guest1("10.9.0.11"), echo_as(longest, "198.51.100.10", "10.9.0.1")));
+    assert_eq!(answer(&refused), &by_host);
 }
 
 /// A bridge floods what is for a MAC that it does not know: no guest takes it.
