@@ -32,11 +32,11 @@ fn header(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
     let (networks, nics) = (count(report.networks.len(), "network"), count(report.nics.len(), "NIC"));
     let (name, claims) = (printable(&host.name), count(report.matrix.len(), "claim"));
     let line = if form.is_narrow() {
-        format!("{name} · {libvirt} · {networks}, {nics} · {tried} of {claims} tried")
+        format!("{name} · {libvirt} · {networks}, {nics} · {claims}, {tried} tried")
     } else {
         let kernel = printable(&host.kernel);
         format!(
-            "{name} · Linux {kernel} · {libvirt} · {networks}, {nics} · {tried} of {claims} tried on the wire"
+            "{name} · Linux {kernel} · {libvirt} · {networks}, {nics} · {claims}, {tried} tried on the wire"
         )
     };
     wrap(&line, form.width)
@@ -78,7 +78,7 @@ fn summary(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<
     };
     let mut line = format!("{}, {} unknown, {} ok", count(summary.gaps, "gap"), summary.unknown, summary.ok);
     if summary.proved > 0 {
-        let _ = write!(line, " ({} closed to every packet)", summary.proved);
+        let _ = write!(line, " ({} proved for all packets)", summary.proved);
     }
     for (severity, noun) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
         if found(severity) > 0 {

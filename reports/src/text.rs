@@ -94,13 +94,34 @@ pub(crate) fn width_of(text: &str) -> usize {
     text.width()
 }
 
-/// The text in lines of at most `width` columns, broken at spaces, or anywhere in a word that is
+/// The words of a text; a command between backticks is one, so that it can be copied.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(' ');
+        let mut quoted = false;
+        let end = rest.char_indices().find_map(|(at, char)| {
+            quoted ^= char == '`';
+            (char == ' ' && !quoted).then_some(at)
+        });
+        // One that is never closed quotes nothing.
+        let end = if quoted { rest.find(' ') } else { end };
+        let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+/// The text in lines of at most `width` columns, broken at spaces outside of backticks, or anywhere in a word that is
 /// longer than a line.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
+    // A command that is longer than a line is broken at its own spaces.
+    let fits = |word: &&str| width_of(word) <= width;
+    let words = words(text).flat_map(|word| if fits(&word) { vec![word] } else { word.split(' ').collect() });
+    for word in words {
         if !line.is_empty() && width_of(&line) + 1 + width_of(word) > width {
             lines.push(std::mem::take(&mut line));
         }
@@ -191,6 +212,9 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("2001:db8::1 x", 5), ["2001:", "db8::", "1 x"]);
         assert_eq!(wrap("東京東京", 4), ["東京", "東京"]);
+        assert_eq!(wrap("try `ip link` or so", 11), ["try", "`ip link`", "or so"]);
+        assert_eq!(wrap("`ip link set`, or", 9), ["`ip link", "set`, or"]);
+        assert_eq!(wrap("a ` b c", 3), ["a `", "b c"]);
         assert_eq!(wrap("", 0), [""]);
     }
 

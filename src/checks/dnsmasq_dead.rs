@@ -30,7 +30,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         subjects: vec![network(name), link(device)],
         title: format!("{name}: nobody serves DHCP and DNS"),
         cause: format!(
-            "the DHCP and DNS server (dnsmasq) that libvirt started for network {name} does not run."
+            "the DHCP and DNS server (dnsmasq) that libvirt started for network {name} is not running any more."
         ),
         evidence: vec![fact(
             "listeners",
@@ -38,7 +38,8 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         )],
         fix: fix(
             [format!("systemctl restart {}", libvirt::network_service(scene.snapshot))],
-            "if it ends again at once, another server holds port 53 or 67: see `ss -lunp`",
+            "running guests stay as they are. If dnsmasq ends again at once, another server holds port 53 or 67: see \
+             `ss -lunp`",
         ),
     })
 }

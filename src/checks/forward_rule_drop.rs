@@ -1,13 +1,13 @@
 //! A rule outside libvirt drops or rejects what is forwarded to or from a guest.
 
-use kvmnet_probes::facts::{Family, Hook};
+use kvmnet_probes::facts::{Expr, Family, Hook};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Gap, Scene, fix};
 use crate::engine::Site;
-use crate::engine::admit::{admit, family_word, libvirt_first};
+use crate::engine::admit::{admit, family_word, libvirt_first, remove};
 use crate::engine::libvirt::is_libvirts;
-use crate::engine::owner::{Owner, owner};
+use crate::engine::owner::{Owner, owner, table_at};
 
 pub(super) const CHECK: Check = Check {
     id: "forward-rule-drop",
@@ -40,7 +40,13 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let flow = scene.flow(gap)?;
     // An accept in front of libvirt's jumps would open what libvirt closes.
     let moved = libvirt_first(scene.snapshot, site);
-    let fix = if moved.is_empty() {
+    let fix = if let Some(command) = particular(scene, site).filter(|_| owner == Owner::Unknown) {
+        fix(
+            [command],
+            "this deletes the rule; it may have its purpose, so ask who wrote it, and delete it where it is loaded \
+             from, too",
+        )
+    } else if moved.is_empty() {
         fix(
             admit(scene.snapshot, site, flow),
             "this accepts the bridge's traffic in front of the rule; to make it last, add it to the configuration \
@@ -66,4 +72,14 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
         evidence: Vec::new(),
         fix,
     })
+}
+
+/// The command that deletes a rule which asks for more than devices: to accept all that a bridge sends in front of it
+/// would open more than the rule closes.
+fn particular(scene: &Scene<'_>, site: &Site) -> Option<String> {
+    let Site::Netfilter { chain, handle, .. } = site else { return None };
+    let chain = table_at(scene.snapshot, site)?.chains.iter().find(|candidate| candidate.name == *chain)?;
+    let rule = chain.rules.iter().find(|rule| Some(rule.handle) == *handle)?;
+    let asks = |expr: &Expr| matches!(expr, Expr::Payload { .. } | Expr::Ct { .. } | Expr::Match(_));
+    rule.exprs.iter().any(asks).then(|| remove(site)).flatten()
 }

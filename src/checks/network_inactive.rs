@@ -66,6 +66,7 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Diagnosis {
     if let Some(bridge) = bridge {
         commands.extend(stranded.iter().map(|tap| format!("ip link set {} master {bridge} up", quoted(tap))));
     }
+    let plugged = if stranded.is_empty() { "" } else { "net-start does not plug running VMs in again. " };
     let mut evidence = vec![fact("libvirt", format!("network {}: inactive", zone.name))];
     let mut why = String::new();
     let mut first = "";
@@ -82,14 +83,11 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Diagnosis {
         key: zone.name.clone(),
         subjects: vec![network(&zone.name)],
         title: format!("{}: the network is not started", zone.name),
-        cause: format!("network {} is defined but not started{why}.", zone.name),
+        cause: format!("network {} is not running{why}.", zone.name),
         evidence,
         fix: fix(
             commands,
-            &format!(
-                "{first}if it should start with the host: `virsh net-autostart {name}`. If net-start fails, its error \
-                      says why"
-            ),
+            &format!("{first}{plugged}if it should start with the host: `virsh net-autostart {name}`"),
         ),
     }
 }

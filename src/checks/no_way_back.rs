@@ -50,7 +50,13 @@ pub(super) fn diagnose(
     let (why, fix) = match (foreign, rule) {
         (Some(source), Some(step)) => (
             format!("{source} is not an address of this host: {step}."),
-            fix(remove(&step.site), "delete the rule where it is loaded from, too"),
+            fix(
+                remove(&step.site),
+                &format!(
+                    "delete the rule where it is loaded from, too; or, if the host is meant to have {source} (a \
+                     failover address), give it back"
+                ),
+            ),
         ),
         (Some(source), None) => {
             let subnet = zone

@@ -23,8 +23,8 @@ pub(super) fn symptom(cells: &[&Cell], about: &[&str], members: impl Fn(&str) ->
     let vms: BTreeSet<&str> = sufferers.iter().filter_map(|zone| zone.vm.as_deref()).collect();
     let networks: BTreeSet<&str> = sufferers.iter().filter_map(|zone| zone.network.as_deref()).collect();
     let all: usize = networks.iter().map(|network| members(network)).sum();
-    // One of several guests is named; if it hits all of a network, the network is.
-    let single = vms.len() < all || (vms.len() == 1 && networks.is_empty());
+    // A guest is named, also one of several; if it hits all of a network's, the network is.
+    let single = vms.len() < all || vms.len() == 1;
     let (who, several) = if single { (list(&vms), vms.len() > 1) } else { (list(&networks), true) };
     let subject = if single { "" } else { "VMs " };
     let mut clauses: Vec<String> = Vec::new();

@@ -238,6 +238,10 @@ impl<W: io::Write> Block<'_, W> {
             self.labelled(label, &Paint::Bold.apply(&printable_prose(command), self.form.colour))?;
             label = "";
         }
+        // Words are told from commands, so that nobody types them.
+        if !finding.fix.commands.is_empty() {
+            label = "note";
+        }
         if finding.fix.disruptive {
             self.line(label, "this interrupts guests")?;
             label = "";

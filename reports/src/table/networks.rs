@@ -197,17 +197,21 @@ fn legend(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
         report.matrix.iter().any(|cell| cell.verdict == CellVerdict::Gap && cell.expected == expected)
     };
     if gap(Expected::Allow) {
-        words.push("BROKEN n: n VMs that should pass and do not");
+        words.push("BROKEN n: n VMs should pass and do not");
     }
     if gap(Expected::Deny) {
-        words.push("LEAK n: n VMs that pass and must not");
+        words.push("LEAK n: n VMs pass and must not");
     }
     if summary.unknown > 0 {
-        words.push("unknown n: n VMs of which it cannot be said");
+        words.push("unknown n: it cannot be said of n VMs");
     }
     if words.is_empty() {
         return Ok(());
     }
+    if form.is_narrow() {
+        words.push("closed: as meant");
+    }
+    words.push("–: no claim");
     writeln!(out)?;
     for line in wrap(&words.join(" · "), form.width.saturating_sub(1)) {
         writeln!(out, " {}", Paint::Dim.apply(&line, form.colour))?;
