@@ -119,7 +119,7 @@ fn owners(wanted: impl Iterator<Item = u32>, caveats: &mut Vec<String>) -> BTree
     }
     if !wanted.is_empty() && hidden > 0 {
         let count = wanted.len();
-        caveats.push(format!("{count} socket(s) belong to processes that cannot be seen without root"));
+        caveats.push(format!("{count} socket(s) belong to processes that cannot be seen (needs CAP_SYS_PTRACE)"));
     }
     owners
 }

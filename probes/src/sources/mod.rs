@@ -7,6 +7,7 @@
 //! caveat with its reason, never an empty list.
 
 use std::error::Error;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,7 +38,8 @@ macro_rules! sources {
         pub async fn observe(context: &Context) -> Snapshot {
             let taken_ms = now_ms();
             let host = host::identity();
-            let ($($field,)*) = tokio::join!($(async { fact($module::read(context).await) }),*);
+            let ($($field,)*) =
+                tokio::join!($(async { fact($module::META.id, $module::read(context).await) }),*);
             Snapshot { schema: SCHEMA.to_owned(), taken_ms, host, $($field),* }
         }
     };
@@ -64,7 +66,7 @@ sources! {
 
 /// Reads the rules of `nf_tables` alone.
 pub async fn nf_tables(context: &Context) -> Fact<Vec<Table>> {
-    fact(nf_tables::read(context).await)
+    fact(nf_tables::META.id, nf_tables::read(context).await)
 }
 
 /// Where to read.
@@ -154,10 +156,24 @@ fn scope(scope: u8) -> String {
     }
 }
 
-fn fact<T, E: Error>(read: Result<Reading<T>, E>) -> Fact<T> {
+fn fact<T, E: Error + 'static>(id: &str, read: Result<Reading<T>, E>) -> Fact<T> {
     match read {
         Ok(Reading { value, caveats }) => Fact::Read { at_ms: now_ms(), caveats, value },
-        Err(error) => Fact::Missing { reason: chain(&error) },
+        Err(error) => Fact::Missing { reason: chain(&error) + needs(id, &error) },
+    }
+}
+
+/// The capability that a source takes and that was not there.
+fn needs(id: &str, error: &(dyn Error + 'static)) -> &'static str {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    let denied = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    match id {
+        _ if !causes.any(denied) => "",
+        "nf-tables" => " (needs CAP_NET_ADMIN)",
+        "xtables-legacy" => " (needs CAP_NET_ADMIN, and for users other than root CAP_DAC_READ_SEARCH)",
+        _ => "",
     }
 }
 

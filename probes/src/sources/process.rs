@@ -49,8 +49,17 @@ impl Entry {
     /// The inodes of its sockets; `None` if they may not be seen.
     pub(crate) fn sockets(&self) -> Option<Vec<u32>> {
         let descriptors = fs::read_dir(self.directory.join("fd")).ok()?;
-        let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        Some(targets.filter_map(|target| socket_inode(&target)).collect())
+        let mut inodes = Vec::new();
+        for entry in descriptors {
+            match fs::read_link(entry.ok()?.path()) {
+                Ok(target) => inodes.extend(socket_inode(&target)),
+                // The same user may list them, but not look at them, if the process has a capability more.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
+                // Closed meanwhile.
+                Err(_) => {}
+            }
+        }
+        Some(inodes)
     }
 
     /// Whether it is in the network namespace of this process; `None` if that may not be seen.

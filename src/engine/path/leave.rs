@@ -122,6 +122,7 @@ fn source_leaves(walk: &mut Walk<'_, '_>, journey: &Journey, packet: &Packets, o
                 format!("whether {before} is translated is undecided"),
             );
         }
+        (false, _) if is_private(before) && missing_rules(walk) => {}
         (false, _) if is_private(before) => {
             let text = format!("no rule translates {before}: it leaves {name} as it is");
             walk.step("postrouting", site, Decision::Drop, text);
@@ -140,6 +141,14 @@ fn source_leaves(walk: &mut Walk<'_, '_>, journey: &Journey, packet: &Packets, o
         }
     }
     Ok(())
+}
+
+/// Where rules could not be read, one of them may translate.
+fn missing_rules(walk: &mut Walk<'_, '_>) -> bool {
+    let snapshot = walk.world.snapshot;
+    let rules = [("nf-tables", &snapshot.nf_tables), ("xtables-legacy", &snapshot.xtables_legacy)];
+    let missing = rules.into_iter().find(|(_, rules)| rules.known().is_none());
+    missing.inspect(|(source, _)| walk.missing("postrouting", source)).is_some()
 }
 
 /// No router beyond the host sends answers to it.

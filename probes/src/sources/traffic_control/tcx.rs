@@ -11,7 +11,8 @@ use crate::sys::tcx::{Place, programs};
 /// Adds the programs of every device.
 pub(super) fn add(reading: &mut Reading<Vec<TcHook>>) {
     if let Err(error) = collect(&mut reading.value) {
-        reading.caveats.push(format!("programs attached by tcx: {error}"));
+        let needs = if error.kind() == io::ErrorKind::PermissionDenied { " (needs CAP_NET_ADMIN)" } else { "" };
+        reading.caveats.push(format!("programs attached by tcx: {error}{needs}"));
     }
 }
 
