@@ -1,13 +1,14 @@
 //! `kvmnet doctor`: does every VM reach what it should, and nothing else? If not, why, and what to type?
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
-use kvmnet_probes::wire::{self, Observation};
+use kvmnet_probes::wire::{self, Limits, Observation};
 use kvmnet_reports::{Report, Severity, Verdict, dry_run, fix_script, json, table};
 
 use super::facts::{self, Origin};
@@ -57,6 +58,12 @@ pub(crate) struct Arguments {
     /// How long libvirt and DHCP servers are waited for; other answers for 2 seconds at most
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
+    /// Send no more than so many packets in any second
+    #[arg(long, value_name = "PACKETS", default_value_t = Limits::RATE)]
+    rate: NonZeroU32,
+    /// Send no more than so many packets in any second as one VM, or to one
+    #[arg(long, value_name = "PACKETS", default_value_t = Limits::RATE_PER_VM)]
+    rate_per_vm: NonZeroU32,
     /// The least severe finding for which the exit code is 1
     #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOn::Error)]
     fail_on: FailOn,
@@ -84,7 +91,7 @@ struct Request {
     /// Why nothing is sent, if so.
     untried: Option<&'static str>,
     reach: Reach,
-    deadline: Duration,
+    limits: Limits,
     fail_on: Severity,
     fix_script: Option<Destination>,
     format: Format,
@@ -117,7 +124,7 @@ impl Request {
             scope,
             untried,
             reach,
-            deadline,
+            limits: Limits { deadline, rate: arguments.rate, rate_per_vm: arguments.rate_per_vm },
             fail_on,
             fix_script: arguments.fix_script.map(|path| Destination::from(Some(path))),
             format: arguments.format,
@@ -185,7 +192,7 @@ impl Request {
     }
 
     async fn send(&self, what: &str, attempts: &[wire::Attempt]) -> Vec<Observation> {
-        progress::during(what, wire::run(attempts, self.deadline)).await
+        progress::during(what, wire::run(attempts, &self.limits)).await
     }
 
     fn deliver(&self, report: &Report) -> Result<(), Failure> {

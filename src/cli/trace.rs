@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
-use kvmnet_probes::wire::{self, Outcome, Sender};
+use kvmnet_probes::wire::{self, Limits, Outcome, Sender};
 use kvmnet_reports::survey::{self, Stop, Survey, Way};
 use kvmnet_reports::trace::{self, Trace, TraceDecision, TraceSighting, TraceSite, TraceStep, TraceWire};
 use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted, json};
@@ -153,7 +153,8 @@ async fn on_the_wire(
     fate: &Fate,
 ) -> (TraceWire, CellVerdict) {
     let plan = verify::plan(snapshot, topology, std::slice::from_ref(claim), Reach::Anywhere);
-    let observations = progress::during("trying it on the wire", wire::run(&plan.attempts, DEADLINE)).await;
+    let limits = Limits::new(DEADLINE);
+    let observations = progress::during("trying it on the wire", wire::run(&plan.attempts, &limits)).await;
     let single = verify::single(snapshot, topology, claim, fate, &plan, &observations)
         .expect("the plan is about one claim");
     let sent = plan.attempts.first().filter(|_| single.observed != Observed::NotTried);

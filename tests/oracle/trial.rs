@@ -8,7 +8,7 @@ use kvmnet::model::{Claim, Topology, Traffic, Zone};
 use kvmnet::verify;
 use kvmnet_probes::facts::{Fact, IfIndex, Snapshot};
 use kvmnet_probes::sources::{Context, observe};
-use kvmnet_probes::wire::{Attempt, Device, NextHopMac, Observation, Probe, Sender, run};
+use kvmnet_probes::wire::{Attempt, Device, Limits, NextHopMac, Observation, Probe, Sender, run};
 use kvmnet_reports::Expected;
 
 use crate::compare::{Comparison, compare, compare_all};
@@ -64,7 +64,7 @@ impl Trial {
     /// Predicts and tries the claims on the calling thread's host.
     pub(crate) fn on_the_host_as_it_is(&self) -> anyhow::Result<Vec<Tried>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(run(&everybody_speaks(), WARM_UP));
+        runtime.block_on(run(&everybody_speaks(), &Limits::new(WARM_UP)));
         let snapshot = runtime.block_on(snapshot());
         let mut topology = Topology::from_snapshot(&snapshot);
         let lan = topology.networks.iter_mut().find(|network| network.name == "lan");
@@ -97,7 +97,7 @@ impl Trial {
         let fates: Vec<Fate> = claims.iter().map(|claim| engine.fate(claim)).collect();
         let mut plan = verify::plan(&snapshot, &topology, &claims, verify::Reach::Anywhere);
         plan.attempts.iter_mut().for_each(know_router);
-        let mut observations = runtime.block_on(run(&plan.attempts, DEADLINE)).into_iter();
+        let mut observations = runtime.block_on(run(&plan.attempts, &Limits::new(DEADLINE))).into_iter();
         let mut attempts = plan.attempts.into_iter();
         let mut tried = Vec::new();
         for ((claim, fate), trial) in claims.iter().zip(fates).zip(plan.trials) {

@@ -1,7 +1,7 @@
 //! Packets sent as a VM or as the host, and watched where they come out.
 //!
-//! [`run()`] takes every [`Attempt`] at once, sends them side by side and gives one [`Observation`]
-//! each, in the same order. Nothing that it does outlives the process.
+//! [`open()`] takes every [`Attempt`] at once and opens what they need; [`Ready::run`] sends them side by side and
+//! gives one [`Observation`] each, in the same order. Nothing that it does outlives the process.
 
 mod answer;
 mod attempt;
@@ -9,10 +9,12 @@ mod exchange;
 mod filter;
 mod frame;
 mod listen;
+mod pace;
 mod plan;
 mod run;
 mod send;
 
 pub use answer::is_unresolved;
 pub use attempt::*;
-pub use run::run;
+pub use pace::Limits;
+pub use run::{Ready, open, run};

@@ -1,7 +1,7 @@
 //! The attempts, side by side.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,16 +11,11 @@ use tokio::time::{Instant, sleep_until};
 use super::answer::{RunId, Token};
 use super::exchange::{Exchange, Step};
 use super::listen::{Ears, Event};
+use super::pace::{Lane, Limits, Queue};
 use super::plan::{Plan, Trouble, Way};
 use super::send::{Senders, Sent};
 use super::{Attempt, Observation, Outcome};
 use crate::facts::{IfIndex, Mac};
-
-/// At most one packet in this time, 10,000 in a second.
-const PACE: Duration = Duration::from_micros(100);
-
-/// So many packets may leave at once after a pause.
-const BURST: u32 = 32;
 
 /// A request for the same MAC by the same sender within this time serves all who wait for it.
 const SAME_REQUEST: Duration = Duration::from_millis(20);
@@ -32,43 +27,66 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The numbers of attempts fit into 16 bits.
 const MOST_ATTEMPTS: u16 = u16::MAX - 1;
 
-/// Sends every attempt, all side by side, and says what became of each, in the same order.
+/// Attempts that can be sent: every socket is open and every program loaded. From here on no capability is
+/// needed (from Linux 5.19 on; 5.18 wants `CAP_BPF` for each packet that is sent as a VM).
+#[derive(Debug)]
+pub struct Ready<'a> {
+    run: Result<Box<Run<'a>>, Trouble>,
+    attempts: usize,
+}
+
+/// Opens what the attempts need. What cannot be opened is told by their observations.
 ///
-/// Each waits for at most `deadline`, counted from its own first packet, and for no more than 2 s unless
-/// a DHCP server is asked. While nothing answers it is sent again after a quarter and half of that,
-/// since a first packet may be lost while a neighbour is being resolved, and each time from another port
-/// or with another identifier, as a new flow. An attempt that wants no answer is sent twice and waits 0.4 s
-/// at most. No more than 10,000 packets leave in a second.
-///
-/// What is sent is real traffic: MAC tables, connection tracking and the kernel's neighbour tables
-/// see it as they see the VM's own, and forget it as they forget that. Nothing else is left, also if
-/// the process is killed: what it holds are sockets and an XDP program that is attached to nothing.
-pub async fn run(attempts: &[Attempt], deadline: Duration) -> Vec<Observation> {
-    let mut run = match Run::new(attempts, deadline) {
-        Ok(run) => run,
-        Err(trouble) => return attempts.iter().map(|_| not_tried(&trouble)).collect(),
-    };
-    let trouble = run.drive().await.err();
-    let trouble = trouble.or_else(|| match run.ears.lost() {
-        Ok(0) => None,
-        Ok(lost) => Some(Trouble::Lost(lost)),
-        Err(trouble) => Some(trouble),
-    });
-    run.attempts
-        .into_iter()
-        .map(|attempt| match (attempt, &trouble) {
-            (Err(refused), _) => not_tried(&refused),
-            (Ok(exchange), None) => exchange.observation(),
-            (Ok(exchange), Some(trouble)) => {
-                let mut observation = exchange.observation();
-                // What was heard was heard. Silence means nothing if one could not listen.
-                if observation.outcome == Outcome::Silent {
-                    observation.outcome = Outcome::NotTried { reason: trouble.to_string() };
+/// Must be called in the tokio runtime that will run them.
+pub fn open<'a>(attempts: &'a [Attempt], limits: &Limits) -> Ready<'a> {
+    Ready { run: Run::new(attempts, limits).map(Box::new), attempts: attempts.len() }
+}
+
+/// [`open()`]s what the attempts need, and sends them.
+pub async fn run(attempts: &[Attempt], limits: &Limits) -> Vec<Observation> {
+    open(attempts, limits).run().await
+}
+
+impl Ready<'_> {
+    /// Sends every attempt, all side by side, and says what became of each, in the same order.
+    ///
+    /// Each waits for at most the limits' deadline, counted from its own first packet, and for no more than
+    /// 2 s unless a DHCP server is asked. While nothing answers it is sent again after a quarter and half of
+    /// that, since a first packet may be lost while a neighbour is being resolved, and each time from another
+    /// port or with another identifier, as a new flow. An attempt that wants no answer is sent twice and waits
+    /// 0.4 s at most. No more packets leave in any second than the limits say, in all and for each VM; a VM whose
+    /// packets wait holds up no other's.
+    ///
+    /// What is sent is real traffic: MAC tables, connection tracking and the kernel's neighbour tables
+    /// see it as they see the VM's own, and forget it as they forget that. Nothing else is left, also if
+    /// the process is killed: what it holds are sockets and an XDP program that is attached to nothing.
+    pub async fn run(self) -> Vec<Observation> {
+        let mut run = match self.run {
+            Ok(run) => run,
+            Err(trouble) => return (0..self.attempts).map(|_| not_tried(&trouble)).collect(),
+        };
+        let trouble = run.drive().await.err();
+        let trouble = trouble.or_else(|| match run.ears.lost() {
+            Ok(0) => None,
+            Ok(lost) => Some(Trouble::Lost(lost)),
+            Err(trouble) => Some(trouble),
+        });
+        run.attempts
+            .into_iter()
+            .map(|attempt| match (attempt, &trouble) {
+                (Err(refused), _) => not_tried(&refused),
+                (Ok(exchange), None) => exchange.observation(),
+                (Ok(exchange), Some(trouble)) => {
+                    let mut observation = exchange.observation();
+                    // What was heard was heard. Silence means nothing if one could not listen.
+                    if observation.outcome == Outcome::Silent {
+                        observation.outcome = Outcome::NotTried { reason: trouble.to_string() };
+                    }
+                    observation
                 }
-                observation
-            }
-        })
-        .collect()
+            })
+            .collect()
+    }
 }
 
 fn not_tried(trouble: &Trouble) -> Observation {
@@ -78,22 +96,21 @@ fn not_tried(trouble: &Trouble) -> Observation {
 /// Who asks for whose MAC, and where.
 type Request = (IfIndex, Mac, Option<IpAddr>, IpAddr);
 
+#[derive(Debug)]
 struct Run<'a> {
     attempts: Vec<Result<Exchange<'a>, Trouble>>,
     waiting: HashMap<Token, Vec<usize>>,
     senders: Senders,
     ears: Ears,
-    /// The packets to send: which attempt's, and which of its packets.
-    queue: VecDeque<(usize, usize)>,
+    queue: Queue,
     marks: BinaryHeap<Reverse<(Instant, usize)>>,
-    next_packet: Instant,
     requested: HashMap<Request, Instant>,
     resolved: HashMap<Request, Mac>,
     unfinished: usize,
 }
 
 impl<'a> Run<'a> {
-    fn new(attempts: &'a [Attempt], deadline: Duration) -> Result<Self, Trouble> {
+    fn new(attempts: &'a [Attempt], limits: &Limits) -> Result<Self, Trouble> {
         let id = RunId(RandomState::new().build_hasher().finish());
         let mut senders = Senders::default();
         let attempts: Vec<_> = attempts
@@ -104,7 +121,7 @@ impl<'a> Run<'a> {
                 let number = number.ok_or(Trouble::TooMany(MOST_ATTEMPTS))?;
                 let plan = Plan::new(attempt, id, number)?;
                 senders.prepare(&plan, id)?;
-                Ok(Exchange::new(plan, deadline))
+                Ok(Exchange::new(plan, limits.deadline))
             })
             .collect();
         let mut ears = Ears::open(id)?;
@@ -123,9 +140,8 @@ impl<'a> Run<'a> {
             waiting,
             senders,
             ears,
-            queue: VecDeque::new(),
+            queue: Queue::new(limits, Instant::now()),
             marks: BinaryHeap::new(),
-            next_packet: Instant::now(),
             requested: HashMap::new(),
             resolved: HashMap::new(),
         };
@@ -141,9 +157,8 @@ impl<'a> Run<'a> {
             if self.unfinished == 0 {
                 break;
             }
-            let packet = (!self.queue.is_empty()).then_some(self.next_packet);
             let mark = self.marks.peek().map(|Reverse((at, _))| *at);
-            let wake = packet.into_iter().chain(mark).min();
+            let wake = self.queue.next().into_iter().chain(mark).min();
             let wake = wake.expect("an attempt that has not ended has a packet or a mark before it");
             tokio::select! {
                 biased;
@@ -171,20 +186,20 @@ impl<'a> Run<'a> {
             return;
         }
         exchange.queued += packets;
-        self.queue.extend((0..packets).map(|item| (index, item)));
+        let lane = Lane::of(exchange.plan.attempt);
+        self.queue.extend(lane, (0..packets).map(|item| (index, item)), Instant::now());
     }
 
     /// Sends what may leave by now.
     fn send_due(&mut self) -> Result<(), Trouble> {
         let now = Instant::now();
-        self.next_packet = self.next_packet.max(now.checked_sub(PACE * BURST).unwrap_or(now));
-        while self.next_packet <= now {
-            let Some((index, item)) = self.queue.pop_front() else { return Ok(()) };
-            let Ok(exchange) = &mut self.attempts[index] else { continue };
-            exchange.queued -= 1;
-            if !exchange.ended() && self.send(index, item)? {
-                self.next_packet += PACE;
+        while let Some((lane, (index, item))) = self.queue.take(now) {
+            let mut has_left = false;
+            if let Ok(exchange) = &mut self.attempts[index] {
+                exchange.queued -= 1;
+                has_left = !exchange.ended() && self.send(index, item)?;
             }
+            self.queue.done(lane, has_left, Instant::now());
         }
         Ok(())
     }
@@ -280,7 +295,8 @@ impl<'a> Run<'a> {
                     }
                     exchange.resolved(mac);
                     exchange.queued += 1;
-                    self.queue.push_back((index, 0));
+                    let lane = Lane::of(exchange.plan.attempt);
+                    self.queue.extend(lane, [(index, 0)], Instant::now());
                 }
             }
         }

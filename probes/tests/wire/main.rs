@@ -3,14 +3,17 @@
 
 #![expect(clippy::print_stderr, clippy::unwrap_used, reason = "tests may fail, and say what they skip")]
 
+mod capture;
 mod topology;
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use capture::Capture;
 use kvmnet_probes::facts::Mac;
 use kvmnet_probes::wire::{
-    Answer, Attempt, EchoForm, LONGEST_FILLED, NextHopMac, Observation, Outcome, Probe, Sender, run,
+    Answer, Attempt, EchoForm, LONGEST_FILLED, Limits, NextHopMac, Observation, Outcome, Probe, Sender, run,
 };
 use topology::{
     BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, echo_as, ip, sh, unwanted, wanted,
@@ -19,8 +22,12 @@ use topology::{
 const DEADLINE: Duration = Duration::from_secs(2);
 
 fn try_all(attempts: &[Attempt]) -> Vec<Observation> {
+    try_within(attempts, &Limits::new(DEADLINE))
+}
+
+fn try_within(attempts: &[Attempt], limits: &Limits) -> Vec<Observation> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(run(attempts, DEADLINE))
+    runtime.block_on(run(attempts, limits))
 }
 
 fn answer(observation: &Observation) -> &Answer {
@@ -278,6 +285,59 @@ fn a_thousand_attempts_are_told_apart() {
             assert_eq!(observed.outcome, Outcome::Silent, "{number}");
         }
     }
+}
+
+/// The most of these times that lie within one second.
+fn most_in_a_second(times: &[Duration]) -> usize {
+    let second = |from: &Duration| *from..*from + Duration::from_secs(1);
+    times.iter().map(|from| times.iter().filter(|at| second(from).contains(at)).count()).max().unwrap_or(0)
+}
+
+/// 120 echo requests as guest 1, and 20 as guest 2 behind them.
+fn echoes() -> Vec<Attempt> {
+    let guest2 = Sender::AsVm {
+        tap: device("tap2"),
+        xdp: None,
+        mac: GUEST2,
+        address: Some(ip("10.9.0.12")),
+        vlan: None,
+    };
+    let senders = std::iter::repeat_n(as_guest1("10.9.0.11"), 120).chain(std::iter::repeat_n(guest2, 20));
+    let probe = || Probe::Echo { target: ip("10.9.0.1"), via: NextHopMac::Known(BRIDGE) };
+    senders.map(|sender| wanted(sender, probe())).collect()
+}
+
+#[test]
+fn one_vm_sends_no_more_than_its_ceiling_and_holds_up_nobody() {
+    let Some(_host) = Host::new("one_vm_sends_no_more_than_its_ceiling_and_holds_up_nobody") else { return };
+    let rate_per_vm = NonZeroU32::new(50).unwrap();
+    let capture = Capture::start();
+    let observed = try_within(&echoes(), &Limits { rate_per_vm, ..Limits::new(DEADLINE) });
+    let seen = capture.stop();
+    for observation in &observed {
+        assert_eq!(answer(observation), &Answer::Echo, "waiting for one's turn is no silence");
+    }
+    let (one, two) = (seen.echo_requests_into("tap1"), seen.echo_requests_into("tap2"));
+    assert_eq!((one.len(), two.len()), (120, 20));
+    assert_eq!(most_in_a_second(&one), 50);
+    let took = |times: &[Duration]| times.last().unwrap().saturating_sub(one[0]);
+    assert!(took(&one) >= Duration::from_secs(2), "{:?}", took(&one));
+    assert!(took(&two) < Duration::from_secs(1), "guest 2 waits for guest 1: {:?}", took(&two));
+}
+
+#[test]
+fn all_together_send_no_more_than_the_ceiling() {
+    let Some(_host) = Host::new("all_together_send_no_more_than_the_ceiling") else { return };
+    let rate = NonZeroU32::new(80).unwrap();
+    let capture = Capture::start();
+    let observed = try_within(&echoes(), &Limits { rate, ..Limits::new(DEADLINE) });
+    let seen = capture.stop();
+    assert!(observed.iter().all(|observation| answer(observation) == &Answer::Echo));
+    let mut times = [seen.echo_requests_into("tap1"), seen.echo_requests_into("tap2")].concat();
+    times.sort();
+    assert_eq!(times.len(), 140);
+    let most = most_in_a_second(&times);
+    assert!((48..=80).contains(&most), "{most} in a second");
 }
 
 #[test]
