@@ -1,5 +1,6 @@
 //! `kvmnet doctor`: does every VM reach what it should, and nothing else? If not, why, and what to type?
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Observation};
-use kvmnet_reports::{Report, Severity, Verdict, dry_run, fix_script, json, table};
+use kvmnet_reports::{Report, Severity, dry_run, fix_script, json, table};
 
 use super::facts::{self, Origin};
 use super::failure::Failure;
@@ -84,6 +86,13 @@ enum FailOn {
     Warning,
 }
 
+/// Whether what is read and tried may be read and tried once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    Last,
+}
+
 /// What is asked for.
 struct Request {
     origin: Origin,
@@ -92,6 +101,7 @@ struct Request {
     untried: Option<&'static str>,
     reach: Reach,
     limits: Limits,
+    privileges: Privileges,
     fail_on: Severity,
     fix_script: Option<Destination>,
     format: Format,
@@ -100,7 +110,7 @@ struct Request {
 }
 
 impl Request {
-    fn new(arguments: Arguments, color: Color) -> Self {
+    fn new(arguments: Arguments, color: Color) -> Result<Self, Failure> {
         let deadline = Duration::from_secs(arguments.timeout);
         let origin = arguments.facts.origin(deadline);
         let untried = match (&origin, arguments.facts_only) {
@@ -119,36 +129,40 @@ impl Request {
             FailOn::Warning => Severity::Warning,
         };
         let destination = Destination::from(arguments.output);
-        Self {
+        let fix_script = arguments.fix_script.map(|path| Destination::from(Some(path)));
+        let writes =
+            [Some(&destination), fix_script.as_ref()].into_iter().flatten().any(Destination::is_file);
+        Ok(Self {
             origin,
             scope,
             untried,
             reach,
             limits: Limits { deadline, rate: arguments.rate, rate_per_vm: arguments.rate_per_vm },
+            privileges: Privileges::confine(writes).map_err(Failure::Privileges)?,
             fail_on,
-            fix_script: arguments.fix_script.map(|path| Destination::from(Some(path))),
+            fix_script,
             format: arguments.format,
             destination,
             color,
-        }
+        })
     }
 
     /// Where proof and wire disagree both are made once more: the host may have changed between the two.
     async fn examine(&self) -> Result<Report, Failure> {
-        let report = self.verify(&self.origin.observe().await?).await?;
+        let report = self.verify(&self.origin.observe().await?, Look::First).await?;
         if !verify::is_doubtful(&report) {
             return Ok(report);
         }
-        self.verify(&self.origin.observe().await?).await
+        self.verify(&self.origin.observe().await?, Look::Last).await
     }
 
     /// From the facts to the report: pair, discover, claim, predict, plan, try, conclude.
-    async fn verify(&self, snapshot: &Snapshot) -> Result<Report, Failure> {
+    async fn verify(&self, snapshot: &Snapshot, look: Look) -> Result<Report, Failure> {
         let mut topology = Topology::from_snapshot(snapshot);
         select::check(snapshot, &topology, &self.scope.vms, &self.scope.networks)?;
         if self.untried.is_none() {
             let questions = verify::discover(snapshot, &topology, self.reach);
-            let answers = self.send("asking the VMs for their addresses", &questions).await;
+            let answers = self.send("asking the VMs for their addresses", &questions, Look::First).await?;
             verify::learn(&mut topology, &questions, &answers);
         }
         let facts = engine::Facts::new(snapshot);
@@ -158,7 +172,7 @@ impl Request {
             Some(reason) => Plan::untried(&claims, reason),
             None => verify::plan(snapshot, &topology, &claims, self.reach),
         };
-        let observations = self.send("trying it on the wire", &plan.attempts).await;
+        let observations = self.send("trying it on the wire", &plan.attempts, look).await?;
         Ok(verify::report(snapshot, &topology, &claims, &fates, &plan, &observations, self.fail_on))
     }
 
@@ -191,17 +205,31 @@ impl Request {
         Ok(text)
     }
 
-    async fn send(&self, what: &str, attempts: &[wire::Attempt]) -> Vec<Observation> {
-        progress::during(what, wire::run(attempts, &self.limits)).await
+    /// What guests answer is read without a capability in effect; after the last look nothing more is opened, and
+    /// they are given up before.
+    async fn send(
+        &self,
+        what: &str,
+        attempts: &[wire::Attempt],
+        look: Look,
+    ) -> Result<Vec<Observation>, Failure> {
+        let ready = wire::open(attempts, &self.limits);
+        let _resting = self.privileges.rest().map_err(Failure::Privileges)?;
+        if look == Look::Last {
+            self.privileges.give_up().map_err(Failure::Privileges)?;
+        }
+        Ok(progress::during(what, ready.run()).await)
     }
 
     fn deliver(&self, report: &Report) -> Result<(), Failure> {
+        self.privileges.give_up().map_err(Failure::Privileges)?;
         let mut text = Vec::new();
         let written = match self.format {
             Format::Table => table::write(report, self.destination.form(self.color), &mut text),
             Format::Json => json::write(report, &mut text),
         };
         written.expect("memory takes every byte");
+        self.privileges.write().map_err(Failure::Privileges)?;
         self.destination.deliver(&text, false)?;
         let Some(destination) = &self.fix_script else { return Ok(()) };
         let mut script = Vec::new();
@@ -211,21 +239,29 @@ impl Request {
 
     /// Says how the result becomes a full one.
     fn advise(&self, report: &Report) {
-        let incomplete = report.summary.verdict == Verdict::Incomplete || report.summary.unknown > 0;
-        if incomplete && self.origin.is_live() && !nix::unistd::geteuid().is_root() {
-            exit::tell(
-                "\nhint: rules and MAC tables are read, and packets sent, as root only: run this as root\n",
-            );
+        let sources = report.sources.iter().filter_map(|source| source.reason.as_deref());
+        let notes = report.matrix.iter().filter_map(|cell| cell.note.as_deref());
+        let lacking = self.privileges.lacking(sources.chain(notes));
+        if !self.origin.is_live() || lacking.is_empty() {
+            return;
         }
+        let mut text = "\nhint: not all could be read or tried: run this as root, or give it what it lacks \
+                        (docs/privileges.md):\n"
+            .to_owned();
+        for needed in lacking {
+            let _ = writeln!(text, "  {:<19}  {}", needed.name, needed.purpose);
+        }
+        exit::tell(&text);
     }
 }
 
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let rehearses = arguments.dry_run;
-    let request = Request::new(arguments, color);
+    let request = Request::new(arguments, color)?;
     let runtime = super::runtime()?;
     if rehearses {
         let text = runtime.block_on(request.rehearse())?;
+        request.privileges.write().map_err(Failure::Privileges)?;
         request.destination.deliver(&text, false)?;
         return Ok(ExitCode::from(exit::VERIFIED));
     }

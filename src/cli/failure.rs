@@ -47,6 +47,9 @@ pub(crate) enum Failure {
     /// Nobody is known to have an address of a network of this host.
     #[error("no VM is known to have {address}, an address of network {network}")]
     NobodyHas { address: IpAddr, network: String },
+    /// The kernel refused to take capabilities away.
+    #[error("cannot give up capabilities")]
+    Privileges(#[source] io::Error),
     /// The asynchronous runtime did not start.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -64,7 +67,11 @@ impl Failure {
             Self::ReadSnapshot { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
                 Some("--snapshot wants the file that `kvmnet snapshot -o FILE` wrote".to_owned())
             }
-            Self::ReadSnapshot { .. } | Self::Write { .. } | Self::Stdout(_) | Self::Runtime(_) => None,
+            Self::ReadSnapshot { .. }
+            | Self::Write { .. }
+            | Self::Stdout(_)
+            | Self::Privileges(_)
+            | Self::Runtime(_) => None,
             Self::TruncatedSnapshot { .. } | Self::NotASnapshot { .. } | Self::UnfitSnapshot { .. } => {
                 Some("take a snapshot with `kvmnet snapshot -o FILE`".to_owned())
             }

@@ -49,6 +49,11 @@ impl From<Option<PathBuf>> for Destination {
 }
 
 impl Destination {
+    /// A file rather than standard output.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     /// How much room a table has there, and whether it may have colour.
     pub(crate) fn form(&self, color: Color) -> Form {
         let terminal = *self == Self::Stdout && io::stdout().is_terminal();

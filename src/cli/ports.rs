@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use kvmnet_probes::facts::{Mac, Snapshot};
+use kvmnet_probes::privilege::Privileges;
 use kvmnet_reports::json;
 use kvmnet_reports::ports::{self, Note, Port, PortAddress, PortMac, Ports};
 
+use super::failure::Failure;
 use super::output::{Color, Destination, Format};
 use super::{exit, facts, select};
 use crate::model::{AddressSource, Attachment, Nic, Topology};
@@ -39,18 +41,20 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
+    let destination = Destination::from(arguments.output);
+    let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
     let origin = arguments.facts.origin(Duration::from_secs(5));
     let snapshot = super::runtime()?.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);
     select::check(&snapshot, &topology, &arguments.select.vm, &arguments.select.network)?;
     let ports = list(&snapshot, &topology, &arguments.select);
-    let destination = Destination::from(arguments.output);
     let mut text = Vec::new();
     let written = match arguments.format {
         Format::Table => ports::write(&ports, destination.form(color), &mut text),
         Format::Json => json::write(&ports, &mut text),
     };
     written.expect("memory takes every byte");
+    privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(&text, false)?;
     Ok(ExitCode::from(match (ports.disagreements(), ports.unread.len()) {
         (0, 0) => exit::VERIFIED,

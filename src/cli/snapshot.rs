@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::privilege::Privileges;
 use kvmnet_reports::text::{printable, printable_prose};
 
 use super::failure::Failure;
@@ -37,6 +38,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let destination = Destination::from(arguments.output);
+    let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
     let runtime = super::runtime()?;
     let origin = arguments.facts.origin(Duration::from_secs(5));
     let snapshot = runtime.block_on(origin.observe())?;
@@ -44,7 +47,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let snapshot = if arguments.anonymize { snapshot.anonymized(key()) } else { snapshot };
     let mut json = Vec::new();
     kvmnet_reports::json::write(&snapshot, &mut json).map_err(Failure::Stdout)?;
-    Destination::from(arguments.output).deliver(&json, true)?;
+    privileges.write().map_err(Failure::Privileges)?;
+    destination.deliver(&json, true)?;
     Ok(ExitCode::from(code))
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
+use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Outcome, Sender};
 use kvmnet_reports::survey::{self, Stop, Survey, Way};
 use kvmnet_reports::trace::{self, Trace, TraceDecision, TraceSighting, TraceSite, TraceStep, TraceWire};
@@ -95,6 +96,8 @@ enum Proto {
 
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let traffic = traffic(arguments.proto, arguments.dport)?;
+    let destination = Destination::from(arguments.output);
+    let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
     let origin = arguments.facts.origin(DEADLINE);
     let runtime = super::runtime()?;
     let snapshot = runtime.block_on(origin.observe())?;
@@ -109,7 +112,6 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         traffic,
         expected: Expected::Allow,
     };
-    let destination = Destination::from(arguments.output);
     let form = destination.form(color);
     let facts = Facts::new(&snapshot);
     let mut engine = Engine::new(&facts, &topology);
@@ -123,7 +125,8 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         let mut trace = trace(&fate, &snapshot, &claim, ends);
         let mut code = code_of(fate.predicted);
         if arguments.live {
-            let (wire, verdict) = runtime.block_on(on_the_wire(&snapshot, &topology, &claim, &fate));
+            let (wire, verdict) =
+                runtime.block_on(on_the_wire(&privileges, &snapshot, &topology, &claim, &fate))?;
             trace.wire = Some(wire);
             code = match verdict {
                 CellVerdict::Ok => exit::VERIFIED,
@@ -133,6 +136,7 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         }
         (written(&trace, arguments.format, |text| trace::write(&trace, form, text)), code)
     };
+    privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(&text, false)?;
     Ok(ExitCode::from(code))
 }
@@ -147,14 +151,20 @@ fn code_of(predicted: Predicted) -> u8 {
 
 /// Sends the packet and holds what is seen against its fate.
 async fn on_the_wire(
+    privileges: &Privileges,
     snapshot: &Snapshot,
     topology: &Topology,
     claim: &Claim,
     fate: &Fate,
-) -> (TraceWire, CellVerdict) {
+) -> Result<(TraceWire, CellVerdict), Failure> {
     let plan = verify::plan(snapshot, topology, std::slice::from_ref(claim), Reach::Anywhere);
-    let limits = Limits::new(DEADLINE);
-    let observations = progress::during("trying it on the wire", wire::run(&plan.attempts, &limits)).await;
+    let observations = {
+        let limits = Limits::new(DEADLINE);
+        let ready = wire::open(&plan.attempts, &limits);
+        // Nothing more is opened: what is answered is read without them.
+        privileges.give_up().map_err(Failure::Privileges)?;
+        progress::during("trying it on the wire", ready.run()).await
+    };
     let single = verify::single(snapshot, topology, claim, fate, &plan, &observations)
         .expect("the plan is about one claim");
     let sent = plan.attempts.first().filter(|_| single.observed != Observed::NotTried);
@@ -188,7 +198,7 @@ async fn on_the_wire(
         },
         note: single.note,
     };
-    (wire, single.verdict)
+    Ok((wire, single.verdict))
 }
 
 /// As JSON, or as the given writer writes it.

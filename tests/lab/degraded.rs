@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use kvmnet_reports::{CellVerdict, Observed, Report, SourceStatus, Verdict, Zone};
 
-use crate::host::{Backend, Host, INTERNET, Ran, kvmnet};
+use crate::host::{Backend, Host, INTERNET};
+use crate::privileges::{NOBODY, assert_lacks, doctor_as, report};
 use crate::shared_host::{assert_healthy, on_shared_host};
 
 /// The sources that were not read, with the reason.
@@ -112,25 +113,11 @@ fn a_daemon_that_hangs_is_given_up_after_the_deadline() {
     });
 }
 
-/// The doctor as nobody. The build directory may be closed to others, so the programs are copied.
-#[track_caller]
-fn as_nobody(host: &Host, arguments: &[&str]) -> Ran {
-    let programs = kvmnet();
-    let directory = programs.parent().expect("a program is in a directory").display();
-    host.sh(&format!(
-        "mkdir -p /run/lab/bin && cp {directory}/kvmnet {directory}/kvmnet-libvirt /run/lab/bin"
-    ));
-    let mut command = host.command("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/run/lab/bin/kvmnet"]).args(arguments);
-    command.env("HOME", "/nonexistent").output().expect("nsenter runs").into()
-}
-
 #[test]
 fn without_root_what_can_be_read_is_read() {
     on_shared_host(Backend::Nftables, |host| {
-        let ran = as_nobody(host, &["doctor", "--format", "json", "--internet-target", INTERNET]);
-        let report: Report = serde_json::from_str(&ran.stdout)
-            .unwrap_or_else(|e| panic!("no report ({e}), exit {:?}: {}{}", ran.code, ran.stdout, ran.stderr));
+        let ran = doctor_as(host, NOBODY, &["--format", "json"]);
+        let report = report(&ran);
         assert_eq!((ran.code, report.summary.verdict), (Some(3), Verdict::Incomplete));
         let missing = missing(&report);
         let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
@@ -144,10 +131,10 @@ fn without_root_what_can_be_read_is_read() {
             let source = report.sources.iter().find(|source| source.name == name);
             assert_eq!(source.map(|source| source.status), Some(SourceStatus::Read), "{name}");
         }
-        assert!(ran.stderr.contains("\nhint: ") && ran.stderr.contains("run this as root"), "{}", ran.stderr);
+        assert_lacks(&ran, &["NET_ADMIN", "NET_RAW", "BPF", "SYS_PTRACE", "DAC_READ_SEARCH"]);
         assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains("bug"), "{}", ran.stderr);
 
-        let table = as_nobody(host, &["doctor", "--internet-target", INTERNET]);
+        let table = doctor_as(host, NOBODY, &[]);
         assert_eq!(table.code, Some(3), "{}", table.stderr);
         for name in names {
             assert!(table.stdout.contains(&format!("not read: {name}: ")), "{name} in {}", table.stdout);

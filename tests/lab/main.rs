@@ -20,6 +20,7 @@ mod host;
 mod live;
 mod modes;
 mod ports;
+mod privileges;
 mod shared_host;
 mod snapshot;
 mod topology;

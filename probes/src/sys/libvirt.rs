@@ -167,37 +167,3 @@ unsafe fn take(text: *mut c_char) -> Result<String, Error> {
     unsafe { libc::free(text.cast::<c_void>()) };
     copied
 }
-
-/// Gives up every capability but reading files that belong to others (a test driver's XML in
-/// somebody's home), for good: what libvirt says is read over a socket.
-pub(crate) fn drop_capabilities() -> std::io::Result<()> {
-    /// `struct __user_cap_header_struct` of linux/capability.h.
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: c_int,
-    }
-    /// `struct __user_cap_data_struct`.
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    const VERSION_3: u32 = 0x2008_0522;
-    const DAC_READ_SEARCH: u32 = 1 << 2;
-    let mut header = Header { version: VERSION_3, pid: 0 };
-    let mut data = [Data { effective: 0, permitted: 0, inheritable: 0 }; 2];
-    // SAFETY: version 3 reads and writes exactly two `Data`; both structures live on this stack.
-    let read = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
-    if read != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    let kept = data[0].permitted & DAC_READ_SEARCH;
-    data = [Data { effective: 0, permitted: 0, inheritable: 0 }; 2];
-    (data[0].effective, data[0].permitted) = (kept, kept);
-    // SAFETY: as above; the kernel only reads `data`.
-    let set = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
-    if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}

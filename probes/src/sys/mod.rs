@@ -3,5 +3,6 @@
 pub(crate) mod bpf;
 pub(crate) mod packet;
 pub(crate) mod readable;
+pub(crate) mod start;
 pub(crate) mod tcx;
 pub(crate) mod xtables;

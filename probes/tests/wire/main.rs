@@ -303,7 +303,8 @@ fn echoes() -> Vec<Attempt> {
         vlan: None,
     };
     let senders = std::iter::repeat_n(as_guest1("10.9.0.11"), 120).chain(std::iter::repeat_n(guest2, 20));
-    let probe = || Probe::Echo { target: ip("10.9.0.1"), via: NextHopMac::Known(BRIDGE) };
+    let probe =
+        || Probe::Echo { target: ip("10.9.0.1"), via: NextHopMac::Known(BRIDGE), form: EchoForm::Plain };
     senders.map(|sender| wanted(sender, probe())).collect()
 }
 

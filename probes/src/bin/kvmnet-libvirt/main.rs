@@ -1,7 +1,8 @@
 //! Prints the facts of one libvirt connection as JSON.
 //!
 //! `kvmnet` starts it and gives it up after a deadline, because a call into libvirt can block for
-//! ever. It is the only program of kvmnet that links libvirt.so, and needs no network capability.
+//! ever. It is the only program of kvmnet that links libvirt.so, needs no network capability, and is started
+//! without one; by hand it gives them up first.
 //!
 //! Exit status: 0 with the facts on standard output, 1 with one line on standard error.
 
@@ -16,10 +17,11 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::thread;
 
+use kvmnet_probes::privilege;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl;
 use nix::sys::signal::{Signal, raise};
+use nix::unistd::geteuid;
 use virt::connect::Connect;
 use virt::error::clear_error_callback;
 
@@ -62,9 +64,7 @@ fn run() -> Result<(), Error> {
         Request::Usage => return io::stdout().write_all(USAGE.as_bytes()).map_err(Error::Write),
         Request::Facts { uri } => uri,
     };
-    sys::drop_capabilities().map_err(Error::Capabilities)?;
-    // A precaution; a kernel that refuses it is no reason to stop.
-    let _ = prctl::set_no_new_privs();
+    privilege::keep_for_libvirt().map_err(Error::Capabilities)?;
     thread::spawn(end_with_reader);
     // Otherwise libvirt prints every error itself.
     clear_error_callback();
@@ -120,6 +120,10 @@ fn open(uri: Option<&str>) -> Result<Connect, Error> {
             uri: uri.unwrap_or("libvirt's default URI").to_owned(),
             message: read_only.message().to_owned(),
             hint: match read_only.message() {
+                // Without a URI libvirt takes any other user to ask for a daemon of their own.
+                _ if uri.is_none() && !geteuid().is_root() => {
+                    " (the system's daemon is another: --uri qemu:///system, as root or a member of the group libvirt)"
+                }
                 message if message.contains("No such file or directory") || message.contains("refused") => {
                     " (does the daemon run? systemctl status libvirtd virtqemud virtnetworkd)"
                 }

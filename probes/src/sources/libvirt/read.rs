@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::super::{Context, Meta, Reading};
 use crate::facts::{Daemon, Libvirt};
+use crate::sys::start;
 
 pub(crate) const META: Meta = Meta {
     id: "libvirt",
@@ -101,6 +102,7 @@ async fn ask(program: &Path, context: &Context) -> Result<Libvirt, Error> {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    start::confined(&mut command);
     let mut child =
         command.spawn().map_err(|source| Error::Start { program: program.to_path_buf(), source })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
@@ -197,6 +199,18 @@ mod tests {
         for name in error.lines() {
             assert!(ENVIRONMENT.contains(&name) || name == "LIBVIRT_AUTOSTART" || name == "OLDPWD", "{name}");
         }
+    }
+
+    /// Not because it gives them up itself: a shell does not.
+    #[tokio::test]
+    async fn the_program_is_started_without_a_network_capability() {
+        let error = answer_of("grep -E '^(Cap[IPEA]|NoNewPrivs)' /proc/self/status >&2; exit 1", LONG).await;
+        let error = error.unwrap_err().to_string();
+        let values: Vec<_> = error.split_whitespace().skip(1).step_by(2).collect();
+        let own = rustix::thread::capabilities(None).unwrap().permitted;
+        let kept = own & rustix::thread::CapabilitySet::DAC_READ_SEARCH;
+        let kept = format!("{:016x}", kept.bits());
+        assert_eq!(values, [&kept, &kept, &kept, &kept, "1"], "{error}");
     }
 
     #[tokio::test]
