@@ -7,7 +7,7 @@ use kvmnet_reports::{
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET, kvmnet};
-use crate::shared_host::{assert_healthy, let_guests_speak, on_shared_host, shown};
+use crate::shared_host::{assert_healthy_but, let_guests_speak, on_shared_host, shown};
 
 /// A change to a healthy host and what the doctor must say of it.
 pub(crate) struct Fault {
@@ -40,6 +40,8 @@ pub(crate) struct Fault {
     pub(crate) beyond_facts: bool,
     /// What brings the host back.
     pub(crate) cure: Cure,
+    /// Hazards that the cure leaves: they are no part of the fault, or take more than a command.
+    pub(crate) stays: &'static [&'static str],
     /// What the guests themselves have to do after the cure.
     pub(crate) guests_do: &'static [(&'static str, &'static str)],
     /// Shell commands that take away what the cure leaves, once the host was seen healthy.
@@ -71,6 +73,7 @@ pub(crate) const FAULT: Fault = Fault {
     settles: true,
     beyond_facts: false,
     cure: Cure::Printed,
+    stays: &[],
     guests_do: &[],
     afterwards: "",
 };
@@ -185,7 +188,7 @@ impl Fault {
                 Cure::ByHand(script) => shell(script),
             };
             in_guests(self.guests_do);
-            assert_healthy(host);
+            assert_healthy_but(host, self.stays);
             // A cure need not take back what broke the host: the next fault begins without either.
             shell("iptables-restore </run/lab/iptables");
         }

@@ -141,6 +141,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         breaks: "iptables-legacy -P FORWARD DROP",
         findings: &[("forward-policy-drop", &["vm:web1", "vm:web2"])],
         gaps: NO_INTERNET,
+        stays: &["firewall-generations"],
         afterwards: "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F FORWARD",
         ..FAULT
     },
@@ -150,6 +151,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         breaks: "iptables-legacy -A FORWARD -i virbr0 -j REJECT",
         findings: &[("forward-rule-drop", &["vm:web1", "vm:web2"])],
         gaps: NO_INTERNET,
+        stays: &["firewall-generations"],
         afterwards: "iptables-legacy -F FORWARD",
         ..FAULT
     },

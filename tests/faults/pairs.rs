@@ -1,6 +1,6 @@
 //! Two faults at once: both causes are named, and what the doctor prints heals both.
 
-use kvmnet_reports::Report;
+use kvmnet_reports::{Report, Severity};
 
 use crate::fault::{Cure, Fault, PRELUDE};
 use crate::host::{Backend, Host};
@@ -14,7 +14,8 @@ const ROUNDS: usize = 3;
 
 /// Faults that hide or undo others: one takes packets another way, past what waits on the usual one; a leak is closed
 /// where another drops everything; a flush takes the other's rule along; starting a firewall starts libvirt anew; what
-/// is set at a device goes with it, and shows in nothing while it is down.
+/// is set at a device goes with it, and shows in nothing while it is down; large packets are not tried where small ones
+/// are lost.
 const ALONE: &[&str] = &[
     "vpn-exit-node-policy-table",
     "leak-port-forward-undeclared",
@@ -31,6 +32,7 @@ const ALONE: &[&str] = &[
     "bridge-missing",
     "port-isolation-flag",
     "subnet-route-missing",
+    "pmtu-blackhole",
 ];
 
 /// Two faults, and the backend with which they are made.
@@ -106,7 +108,7 @@ impl Pair {
     }
 }
 
-/// Does what the doctor prints, until it prints nothing more.
+/// Does what the doctor prints, until nothing is broken any more.
 fn heal(host: &Host, mut report: Report) {
     for _ in 0..ROUNDS {
         let commands: Vec<&String> =
@@ -117,7 +119,8 @@ fn heal(host: &Host, mut report: Report) {
         }
         host.settle();
         report = host.doctor(&[]).1;
-        if report.findings.is_empty() {
+        let broken = report.findings.iter().any(|finding| finding.severity == Severity::Error);
+        if !broken && report.summary.gaps == 0 {
             return;
         }
     }
