@@ -21,6 +21,7 @@ mod live;
 mod modes;
 mod ports;
 mod privileges;
+mod sees;
 mod shared_host;
 mod snapshot;
 mod topology;
