@@ -4,7 +4,7 @@
 //! every program that it starts: unless no new privileges may be gained, which is the first thing that is seen to.
 //!
 //! Invariants: what is read from a guest's packets is read without an effective capability; a program that is
-//! started has no more than [`FOR_LIBVIRT`].
+//! started has no more than what asking libvirt may take.
 
 use std::io;
 
