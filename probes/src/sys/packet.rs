@@ -51,9 +51,7 @@ impl PacketWatch {
         attach_filter(&fd, filter)?;
         setsockopt(&fd, sockopt::ReceiveTimestampns, &true)?;
         set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
-        // Without CAP_NET_ADMIN the socket keeps the size that `net.core.rmem_default` gives, and
-        // says if it was too small.
-        let _ = setsockopt(&fd, sockopt::RcvBufForce, &(16 << 20));
+        make_room(&fd, 16 << 20);
         let every = link_address(0, libc::ETH_P_ALL.cast_unsigned() as u16);
         // SAFETY: `every` is a whole `sockaddr_ll` and its size is given.
         let bound = unsafe {
@@ -180,6 +178,30 @@ fn packet_socket(kind: SockType) -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?)
 }
 
+/// Gives a socket room for so many bytes, as the kernel counts them, if the caller may (`CAP_NET_ADMIN`). Without
+/// that it keeps what `net.core.rmem_default` gives, and says if it was too small.
+pub(crate) fn make_room(fd: &OwnedFd, bytes: usize) {
+    let _ = setsockopt(fd, sockopt::RcvBufForce, &bytes);
+}
+
+/// How many packets an IP socket lost since it was opened, because its buffer was full or their checksum was wrong.
+pub(crate) fn dropped(fd: &impl AsRawFd) -> io::Result<u32> {
+    // `SK_MEMINFO_DROPS` is the last of `SK_MEMINFO_VARS` (`include/uapi/linux/sock_diag.h`).
+    let mut info = [0_u32; 9];
+    let mut length = size_of_val(&info) as socklen_t;
+    // SAFETY: `info` has room for the `length` bytes that the kernel writes at most.
+    let read = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if read < 0 { Err(io::Error::last_os_error()) } else { Ok(info[8]) }
+}
+
 /// Lets the kernel learn nothing from errors that come back to an IPv4 socket (`IP_PMTUDISC_INTERFACE`,
 /// `ip_sk_accept_pmtu` in `include/net/ip.h`). What it sends may be fragmented on its way.
 pub(crate) fn ignore_path_mtu(fd: &OwnedFd) -> io::Result<()> {
@@ -223,4 +245,26 @@ fn vlan_of(auxdata: &[u8]) -> Option<u16> {
     let status = u32::from_ne_bytes(*auxdata.first_chunk()?);
     let tci = u16::from_ne_bytes(*auxdata.get(16..18)?.first_chunk()?);
     (status & libc::TP_STATUS_VLAN_VALID != 0).then_some(tci & 0xfff)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_into_a_buffer_is_counted() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        setsockopt(&socket, sockopt::RcvBuf, &4096).unwrap();
+        assert_eq!(dropped(&socket).unwrap(), 0);
+        let to = socket.local_addr().unwrap();
+        for _ in 0..100 {
+            socket.send_to(&[0; 512], to).unwrap();
+        }
+        socket.set_nonblocking(true).unwrap();
+        let kept = std::iter::from_fn(|| socket.recv(&mut [0; 512]).ok()).count();
+        assert_eq!(u32::try_from(kept).unwrap() + dropped(&socket).unwrap(), 100);
+        assert!(kept < 100);
+    }
 }

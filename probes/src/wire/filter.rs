@@ -22,6 +22,7 @@ enum Step {
 use Step::{Do, Goto, If, Label};
 
 const LOAD_BYTE: u32 = BPF_LD | BPF_B | BPF_ABS;
+const LOAD_BYTE_AFTER_X: u32 = BPF_LD | BPF_B | BPF_IND;
 const LOAD_HALF_AFTER_X: u32 = BPF_LD | BPF_H | BPF_IND;
 const LOAD_WORD: u32 = BPF_LD | BPF_W | BPF_ABS;
 const LOAD_WORD_AFTER_X: u32 = BPF_LD | BPF_W | BPF_IND;
@@ -94,6 +95,19 @@ pub(super) fn acknowledges(run: RunId, ipv4: bool) -> Vec<sock_filter> {
         Do(RETURN, 0),
         Label("pass"),
         Do(RETURN, u32::MAX),
+    ])
+}
+
+/// For a raw ICMP or ICMPv6 socket: all but the requests, which every VM that asks its gateway sends to it too.
+pub(super) fn no_requests(ipv4: bool) -> Vec<sock_filter> {
+    let (header, request) = if ipv4 { (Do(X_IS_IPV4_HEADER, 0), 8) } else { (Do(X_IS, 0), 128) };
+    assemble(&[
+        header,
+        Do(LOAD_BYTE_AFTER_X, 0),
+        If(request, "drop"),
+        Do(RETURN, u32::MAX),
+        Label("drop"),
+        Do(RETURN, 0),
     ])
 }
 

@@ -20,7 +20,7 @@ use super::filter;
 use super::plan::Trouble;
 use super::send::RawKind;
 use crate::facts::Mac;
-use crate::sys::packet::{Caught, PacketWatch};
+use crate::sys::packet::{Caught, PacketWatch, dropped};
 use crate::sys::readable::Readable;
 
 /// Longer than any answer whose end matters: a DHCP offer, an ICMP error with what it quotes.
@@ -119,9 +119,10 @@ impl Ears {
         .map_err(Trouble::Wait)
     }
 
-    /// How many packets were lost.
+    /// How many packets were lost, by the watch or by the host's own sockets.
     pub(super) fn lost(&self) -> Result<u32, Trouble> {
-        self.watch.lost().map_err(Trouble::Wait)
+        let own = self.own.iter().map(|(_, socket)| dropped(socket));
+        own.chain([self.watch.lost()]).sum::<io::Result<u32>>().map_err(Trouble::Wait)
     }
 }
 

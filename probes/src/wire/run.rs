@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{RunId, Token};
@@ -23,6 +24,10 @@ const SAME_REQUEST: Duration = Duration::from_millis(20);
 /// An answer that came in time counts also if it is read late, on a machine that is busy. Longer than
 /// this nobody's traffic keeps a run from ending.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So much is heard before more is sent: more than [`Queue`] lets leave at once causes, and never so much that
+/// others' traffic holds up what is to be sent.
+const MOST_HEARD_AT_ONCE: usize = 1024;
 
 /// The numbers of attempts fit into 16 bits.
 const MOST_ATTEMPTS: u16 = u16::MAX - 1;
@@ -163,8 +168,11 @@ impl<'a> Run<'a> {
             tokio::select! {
                 biased;
                 event = self.ears.next() => {
-                    if let Some(event) = event? {
-                        self.hear(&event);
+                    self.hear(event?.as_ref());
+                    // What is there is read before more is sent: what is not read in time is lost.
+                    for _ in 0..MOST_HEARD_AT_ONCE {
+                        let Some(event) = self.ears.next().now_or_never() else { break };
+                        self.hear(event?.as_ref());
                     }
                     let long_ago = Instant::now().checked_sub(PATIENCE);
                     long_ago.inspect(|&then| self.pass_marks(then));
@@ -274,7 +282,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn hear(&mut self, event: &Event) {
+    fn hear(&mut self, event: Option<&Event>) {
+        let Some(event) = event else { return };
         let heard = match event {
             Event::Seen(_, heard) | Event::Delivered(heard) => heard,
         };

@@ -22,7 +22,10 @@ use super::frame::{self, Pair};
 use super::plan::{FAR, Plan, Trouble, Way, unspecified};
 use super::{Device, EchoForm, Probe, filter};
 use crate::sys::bpf::XdpProgram;
-use crate::sys::packet::{FrameSender, attach_filter, ignore_path_mtu};
+use crate::sys::packet::{FrameSender, attach_filter, ignore_path_mtu, make_room};
+
+/// For the answers to some thousand packets.
+const ROOM: usize = 4 << 20;
 
 /// The protocols that leave the host by raw sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,10 +49,15 @@ fn raw_socket(kind: RawKind, run: RunId) -> io::Result<OwnedFd> {
         RawKind::Tcp6 => (AddressFamily::Inet6, SockProtocol::Tcp),
     };
     let fd = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    make_room(&fd, ROOM);
     match kind {
         // It gets what comes back for packets that fill the MTU, and the kernel asks it whether to learn from that.
-        RawKind::Icmp => ignore_path_mtu(&fd)?,
-        RawKind::Icmpv6 | RawKind::Whole4 => {}
+        RawKind::Icmp => {
+            ignore_path_mtu(&fd)?;
+            attach_filter(&fd, &filter::no_requests(true))?;
+        }
+        RawKind::Icmpv6 => attach_filter(&fd, &filter::no_requests(false))?,
+        RawKind::Whole4 => {}
         RawKind::Tcp4 | RawKind::Tcp6 => {
             attach_filter(&fd, &filter::acknowledges(run, kind == RawKind::Tcp4))?;
         }
