@@ -3,6 +3,7 @@
 pub(crate) mod bpf;
 pub(crate) mod packet;
 pub(crate) mod readable;
+mod ring;
 pub(crate) mod start;
 pub(crate) mod tcx;
 pub(crate) mod xtables;

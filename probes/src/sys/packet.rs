@@ -3,17 +3,15 @@
 #![expect(clippy::cast_possible_truncation, reason = "what is cast are constants and sizes of structs")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use libc::{c_int, c_void, sock_filter, sockaddr_ll, socklen_t};
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, recvmsg, setsockopt, socket,
-    sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
 use super::readable::Readable;
+use super::ring::{Packet, Ring};
 
 /// A packet as a device got it from below or from above, its link header included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +38,10 @@ pub(crate) struct Caught {
 
 /// Sees the packets of all devices in both directions.
 #[derive(Debug)]
-pub(crate) struct PacketWatch(Readable);
+pub(crate) struct PacketWatch {
+    socket: Readable,
+    ring: Ring,
+}
 
 impl PacketWatch {
     /// Watches what `filter` lets pass. Its offsets count from the link header, if the device has one. Needs
@@ -49,9 +50,7 @@ impl PacketWatch {
         // Protocol 0: nothing is received before the filter is in place.
         let fd = packet_socket(SockType::Raw)?;
         attach_filter(&fd, filter)?;
-        setsockopt(&fd, sockopt::ReceiveTimestampns, &true)?;
-        set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
-        make_room(&fd, 16 << 20);
+        let ring = Ring::new(&fd)?;
         let every = link_address(0, libc::ETH_P_ALL.cast_unsigned() as u16);
         // SAFETY: `every` is a whole `sockaddr_ll` and its size is given.
         let bound = unsafe {
@@ -60,17 +59,22 @@ impl PacketWatch {
         if bound < 0 {
             return Err(io::Error::last_os_error());
         }
-        Readable::new(fd).map(Self)
+        Ok(Self { socket: Readable::new(fd)?, ring })
     }
 
     /// The next packet, cut to the buffer's length.
-    pub(crate) fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Caught>> {
-        self.0.poll(cx, |fd| receive(fd, buffer))
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Caught>> {
+        let Self { socket, ring } = self;
+        socket.poll(cx, |_| receive(ring, buffer))
     }
 
     /// The next packet if there is one by now, cut to the buffer's length; else fails with `WouldBlock`.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Caught> {
-        receive(self.0.as_fd(), buffer)
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Caught> {
+        receive(&mut self.ring, buffer)
     }
 
     /// How many packets were lost since the last call because the buffer was full.
@@ -80,7 +84,7 @@ impl PacketWatch {
         // SAFETY: `statistics` has room for the `length` bytes that the kernel writes.
         let read = unsafe {
             libc::getsockopt(
-                self.0.as_raw_fd(),
+                self.socket.as_raw_fd(),
                 libc::SOL_PACKET,
                 libc::PACKET_STATISTICS,
                 (&raw mut statistics).cast(),
@@ -138,40 +142,24 @@ pub(crate) fn attach_filter(fd: &OwnedFd, filter: &[sock_filter]) -> io::Result<
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Caught> {
-    let mut control = nix::cmsg_space!(libc::tpacket_auxdata, libc::timespec);
-    let mut parts = [io::IoSliceMut::new(buffer)];
-    let message =
-        recvmsg::<LinkAddr>(fd.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
-    let from = message.address.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    let ethernet = from.hatype() == libc::ARPHRD_ETHER;
-    let mut caught = Caught {
-        length: message.bytes,
-        network: 0,
-        ifindex: u32::try_from(from.ifindex()).unwrap_or(0),
-        protocol: u16::from_be(from.protocol()),
-        source: from.addr().filter(|_| ethernet),
-        destination: None,
-        outgoing: from.pkttype() == libc::PACKET_OUTGOING,
-        vlan: None,
-        at: Duration::ZERO,
-    };
-    for control in message.cmsgs()? {
-        match control {
-            ControlMessageOwned::ScmTimestampns(at) => caught.at = at.into(),
-            ControlMessageOwned::Unknown(other)
-                if (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type)
-                    == (libc::SOL_PACKET, libc::PACKET_AUXDATA) =>
-            {
-                caught.vlan = vlan_of(&other.data_bytes);
-                caught.network = network_of(&other.data_bytes).unwrap_or(0);
-            }
-            _ => {}
+fn receive(ring: &mut Ring, buffer: &mut [u8]) -> io::Result<Caught> {
+    let caught = ring.take(|Packet { header, address, bytes }| {
+        let length = bytes.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        let ethernet = address.sll_hatype == libc::ARPHRD_ETHER;
+        Caught {
+            length,
+            network: usize::from(header.tp_net.saturating_sub(header.tp_mac)),
+            ifindex: address.sll_ifindex.cast_unsigned(),
+            protocol: u16::from_be(address.sll_protocol),
+            source: address.sll_addr.first_chunk().copied().filter(|_| ethernet),
+            destination: bytes.first_chunk().copied().filter(|_| ethernet),
+            outgoing: address.sll_pkttype == libc::PACKET_OUTGOING,
+            vlan: (header.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(header.tp_vlan_tci & 0xfff),
+            at: Duration::new(header.tp_sec.into(), header.tp_nsec),
         }
-    }
-    let bytes = &buffer[..caught.length.min(buffer.len())];
-    caught.destination = bytes.first_chunk().copied().filter(|_| ethernet);
-    Ok(caught)
+    });
+    caught.ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
 fn packet_socket(kind: SockType) -> io::Result<OwnedFd> {
@@ -232,19 +220,6 @@ fn link_address(ifindex: u32, protocol: u16) -> sockaddr_ll {
         sll_halen: 0,
         sll_addr: [0; 8],
     }
-}
-
-/// Where the network header begins by a `struct tpacket_auxdata`.
-fn network_of(auxdata: &[u8]) -> Option<usize> {
-    Some(u16::from_ne_bytes(*auxdata.get(14..16)?.first_chunk()?).into())
-}
-
-/// The VLAN of a `struct tpacket_auxdata`: status, len, snaplen (4 bytes each), mac, net, tci (2
-/// bytes each).
-fn vlan_of(auxdata: &[u8]) -> Option<u16> {
-    let status = u32::from_ne_bytes(*auxdata.first_chunk()?);
-    let tci = u16::from_ne_bytes(*auxdata.get(16..18)?.first_chunk()?);
-    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some(tci & 0xfff)
 }
 
 #[cfg(test)]
