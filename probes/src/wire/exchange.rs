@@ -12,8 +12,9 @@ use super::{Answer, Attempt, Device, EchoForm, Observation, Outcome, Probe, Sigh
 use crate::facts::{Mac, VlanId};
 use crate::sys::packet::Caught;
 
-/// How long silence is listened to after a probe that wants none to answer was first sent. Where a
-/// leak exists it shows within a millisecond (a bridge and a router) or a few (a guest).
+/// How long silence is listened to after a probe that wants none to answer was first sent, or after one that
+/// should have come out of this host was last sent. Where a way exists it shows within a millisecond (a bridge
+/// and a router) or a few (a guest).
 const QUIET: Duration = Duration::from_millis(400);
 
 /// How long an answer is waited for. A new connection's first retransmission comes after 1 s (RFC 6298,
@@ -120,10 +121,17 @@ impl<'a> Exchange<'a> {
                 return Some((settled, false));
             }
         }
+        if let (Some(end), Some(sent)) = (self.end_of_wait(), self.last_sent) {
+            let until = if self.may_be_answered_yet() { end } else { end.min(sent + QUIET) };
+            if now < until {
+                return Some((until, false));
+            }
+        }
         self.passed += 1;
         let next = self.started.zip(self.marks.get(self.passed));
         if let Some((started, &mark)) = next.filter(|_| self.holds.is_empty()) {
-            return Some((started + mark, true));
+            let at = started + mark;
+            return Some((if self.end_of_wait().is_some() { at.min(now + QUIET) } else { at }, true));
         }
         let holds: Vec<_> = self.holds.iter().copied().collect();
         self.finish(match self.sightings.last() {
@@ -133,6 +141,21 @@ impl<'a> Exchange<'a> {
             _ => Outcome::Silent,
         });
         None
+    }
+
+    /// When it is given up, if it wants an answer and is not sent again before.
+    fn end_of_wait(&self) -> Option<Instant> {
+        let waits = self.plan.attempt.wants_answer && self.passed + 1 == self.marks.len();
+        let waits = waits && !matches!(self.plan.attempt.probe, Probe::Discover { .. });
+        self.started.zip(self.marks.last()).filter(|_| waits).map(|(started, &end)| started + end)
+    }
+
+    /// Whether somebody may have it: what has never come out where it arrives nobody has beyond.
+    fn may_be_answered_yet(&self) -> bool {
+        self.plan.attempt.arrival.as_ref().is_none_or(|arrival| {
+            let mut seen = self.sightings.iter().map(|(_, sighting)| sighting);
+            seen.any(|seen| !seen.answer && seen.device.index == arrival.index)
+        })
     }
 
     /// The MAC of the next hop is known: what was seen so far belonged to the request for it.
@@ -321,4 +344,75 @@ fn takes(mac: Mac, caught: &Caught) -> bool {
 
 fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{IfIndex, IfName};
+    use crate::wire::answer::RunId;
+    use crate::wire::{NextHopMac, Sender};
+
+    fn device(index: u32) -> Device {
+        Device { index: IfIndex(index), name: IfName::from("device") }
+    }
+
+    /// An echo request as a VM behind device 1, which should arrive at device 2.
+    fn attempt() -> Attempt {
+        let (mac, address) = (Mac([2, 0, 0, 0, 0, 1]), Some(Ipv4Addr::new(10, 9, 0, 11).into()));
+        let target = Ipv4Addr::new(198, 51, 100, 10).into();
+        Attempt {
+            sender: Sender::AsVm { tap: device(1), xdp: None, mac, address, vlan: None },
+            probe: Probe::Echo { target, via: NextHopMac::Known(mac), form: EchoForm::Plain },
+            watch: Vec::new(),
+            arrival: Some(device(2)),
+            wants_answer: true,
+        }
+    }
+
+    /// After how many milliseconds it was sent, and after how many it was given up, if a device saw the first
+    /// packet.
+    fn course(attempt: &Attempt, seen_at: Option<u32>) -> (Vec<u128>, u128) {
+        let plan = Plan::new(attempt, RunId(1), 0).unwrap();
+        let mut exchange = Exchange::new(plan, Duration::from_secs(5));
+        let (start, mut sent) = (Instant::now(), vec![0]);
+        let mut at = exchange.leaves(start, Duration::ZERO).unwrap();
+        if let Some(ifindex) = seen_at {
+            let heard = Heard {
+                token: exchange.plan.tokens[0].clone(),
+                role: Role::Probe { asker: None },
+                source: None,
+            };
+            let caught = Caught {
+                length: 0,
+                network: 0,
+                ifindex,
+                protocol: 0x0800,
+                source: None,
+                destination: None,
+                outgoing: true,
+                vlan: None,
+                at: Duration::ZERO,
+            };
+            assert_eq!(exchange.see(&caught, &heard), Step::Wait);
+        }
+        while let Some((next, again)) = exchange.mark(at) {
+            if again {
+                exchange.leaves(at, Duration::ZERO);
+                sent.push((at - start).as_millis());
+            }
+            at = next;
+        }
+        (sent, (at - start).as_millis())
+    }
+
+    #[test]
+    fn what_never_came_out_is_sent_as_often_and_given_up_earlier() {
+        let rounds = vec![0, 500, 1000];
+        assert_eq!(course(&attempt(), Some(2)), (rounds.clone(), 2000));
+        assert_eq!(course(&attempt(), Some(1)), (rounds.clone(), 1400));
+        assert_eq!(course(&attempt(), None), (rounds.clone(), 1400));
+        // Where nobody looks at where it arrives, it may be anywhere.
+        assert_eq!(course(&Attempt { arrival: None, ..attempt() }, None), (rounds, 2000));
+    }
 }

@@ -58,7 +58,8 @@ impl Ready<'_> {
     /// Each waits for at most the limits' deadline, counted from its own first packet, and for no more than
     /// 2 s unless a DHCP server is asked. While nothing answers it is sent again after a quarter and half of
     /// that, since a first packet may be lost while a neighbour is being resolved, and each time from another
-    /// port or with another identifier, as a new flow. An attempt that wants no answer is sent twice and waits
+    /// port or with another identifier, as a new flow. What by 0.4 s after that has not been seen where it arrives
+    /// is waited for no longer. An attempt that wants no answer is sent twice and waits
     /// 0.4 s at most. No more packets leave in any second than the limits say, in all and for each VM; a VM whose
     /// packets wait holds up no other's.
     ///
