@@ -154,6 +154,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "bridge-nf-docker-policy-drop",
         what: "bridged frames go through FORWARD, whose policy Docker set to DROP",
         breaks: "iptables -P FORWARD DROP; sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+        stays: &["forward-drop-spared"],
         findings: &[("bridge-netfilter-drop", &["vm:lan1"])],
         gaps: &[("vm:lan1", "internet"), ("outside", "vm:lan1")],
         only_on: Some(crate::host::Backend::Iptables),
