@@ -7,7 +7,7 @@ use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Scene, fact, fix, vm};
 use crate::engine::quoted;
-use crate::model::{AddressSource, Nic};
+use crate::model::{AddressSource, Claim, Nic};
 
 pub(super) const CHECK: Check = Check {
     id: "duplicate-ip",
@@ -46,6 +46,12 @@ fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
         }
     }
     found
+}
+
+/// What explains that packets from or to a NIC go astray, if it is one of those that hold one address.
+pub(super) fn of_claim(scene: &Scene<'_>, claim: &Claim) -> Option<Diagnosis> {
+    let mut nics = scene.nics_of(claim);
+    nics.find_map(|nic| facts(scene).into_iter().find(|found| found.subjects.contains(&vm(&nic.vm))))
 }
 
 /// The addresses that the guest itself says are its own.

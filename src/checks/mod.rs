@@ -172,6 +172,11 @@ pub fn wire_disagrees(passed: bool) -> (&'static Check, Diagnosis) {
     (&wire_disagrees::CHECK, wire_disagrees::diagnose(passed))
 }
 
+/// Two guests that hold one address, if the claim is about one of them: what is sent to one may go to the other.
+pub fn duplicate_ip(scene: &Scene<'_>, claim: &Claim) -> Option<(&'static Check, Diagnosis)> {
+    Some((&duplicate_ip::CHECK, duplicate_ip::of_claim(scene, claim)?))
+}
+
 /// Packets that leave the host and are not answered by `target`; `host_too`: nor is the host itself, if it was tried;
 /// `router`: who answers the VM's packets that expire behind the host.
 pub fn upstream_silent(target: &str, host_too: bool, router: Option<IpAddr>) -> (&'static Check, Diagnosis) {

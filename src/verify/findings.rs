@@ -12,8 +12,8 @@ use super::large::{bytes, loss, tried};
 use super::symptom::symptom;
 use super::{Plan, Trial};
 use crate::checks::{
-    Check, Diagnosis, Gap, LargeLoss, Scene, explain, guest_silent, hazards, mtu_differs, next_hop_silent,
-    no_way_back, pmtu_blackhole, upstream_silent, wire_disagrees,
+    Check, Diagnosis, Gap, LargeLoss, Scene, duplicate_ip, explain, guest_silent, hazards, mtu_differs,
+    next_hop_silent, no_way_back, pmtu_blackhole, upstream_silent, wire_disagrees,
 };
 use crate::engine::{Fate, Proof, Site, Step};
 use crate::model::{Claim, Traffic, Zone};
@@ -121,6 +121,10 @@ fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
         Some(Oddity::Disagreement | Oddity::UpstreamSilent | Oddity::GuestSilent) | None => {}
     }
     if steps.is_empty() && claim.expected == Expected::Allow || case.judgements[at].oddity.is_some() {
+        if let Some(found) = duplicate_ip(&case.scene, claim).filter(|_| claim.expected == Expected::Allow) {
+            drafts.of(found).add(case, at, None);
+            return;
+        }
         let draft = drafts.of(wire_disagrees(claim.expected == Expected::Deny));
         draft.add(case, at, None);
         return;
