@@ -100,6 +100,13 @@ fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
         Expected::Allow => independent(fate),
         Expected::Deny => Vec::new(),
     };
+    // What came back may have gone to the other of two guests.
+    if let (Expected::Allow, Some(_)) = (claim.expected, case.judgements[at].oddity)
+        && let Some(found) = duplicate_ip(&case.scene, claim)
+    {
+        drafts.of(found).add(case, at, None);
+        return;
+    }
     match case.judgements[at].oddity {
         Some(Oddity::NoWayBack) => {
             let source = left_as(case, at);
@@ -121,10 +128,6 @@ fn causes(case: Case<'_>, at: usize, drafts: &mut Drafts) {
         Some(Oddity::Disagreement | Oddity::UpstreamSilent | Oddity::GuestSilent) | None => {}
     }
     if steps.is_empty() && claim.expected == Expected::Allow || case.judgements[at].oddity.is_some() {
-        if let Some(found) = duplicate_ip(&case.scene, claim).filter(|_| claim.expected == Expected::Allow) {
-            drafts.of(found).add(case, at, None);
-            return;
-        }
         let draft = drafts.of(wire_disagrees(claim.expected == Expected::Deny));
         draft.add(case, at, None);
         return;
