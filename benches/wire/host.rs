@@ -122,6 +122,7 @@ impl Host {
             mac: mac(*number),
             address: Some(address(*number).into()),
             vlan: None,
+            instead: Err("the frames enter at the taps".to_owned()),
         };
         let host = Sender::AsHost {
             device: bridge.clone(),

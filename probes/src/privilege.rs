@@ -27,7 +27,7 @@ pub struct Use {
 pub const USES: [Use; 6] = [
     Use {
         name: "CAP_NET_ADMIN",
-        purpose: "netfilter rules, tcx programs, packets sent as a VM",
+        purpose: "netfilter rules, tcx programs, packets sent as a VM or in its place",
         capability: CapabilitySet::NET_ADMIN,
     },
     Use { name: "CAP_NET_RAW", purpose: "any packet sent or watched", capability: CapabilitySet::NET_RAW },

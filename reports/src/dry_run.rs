@@ -19,6 +19,9 @@ pub struct DryRun {
     pub host: String,
     /// How many packets would be sent at most, if nothing is answered.
     pub most_packets: usize,
+    /// How many of them ask whether addresses are free that ports of kvmnet's own would take, if such ports stand in for
+    /// VMs.
+    pub address_packets: usize,
     /// The attempts. The first ones ask the VMs for their addresses.
     pub attempts: Vec<DryAttempt>,
 }
@@ -30,6 +33,10 @@ pub struct DryAttempt {
     pub sender: String,
     /// At which device: as a VM or from outside it enters there, from the host it leaves by it.
     pub device: String,
+    /// The bridge in which a port of kvmnet's own would stand in, with a MAC and an address of its own, if no frame can
+    /// enter at the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
     /// The source address, if one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -47,7 +54,17 @@ pub struct DryAttempt {
 pub fn write(run: &DryRun, form: Form, mut out: impl io::Write) -> io::Result<()> {
     let [sender, device, from, to] = ["AS", "AT", "FROM", "TO"].map(Heading::new);
     let [what, most, watched] = ["WHAT", "PACKETS", "WATCHED AT"].map(Heading::new);
-    let mut grid = Grid::new([sender, device, from.dispensable(2), to, what, most, watched.dispensable(1)]);
+    let stands_in = Heading::new("ELSE BY A PORT IN");
+    let mut grid = Grid::new([
+        sender,
+        device,
+        from.dispensable(2),
+        to,
+        what,
+        most,
+        watched.dispensable(1),
+        stands_in.dispensable(3),
+    ]);
     for attempt in &run.attempts {
         grid.push([
             attempt.sender.clone().into(),
@@ -57,6 +74,7 @@ pub fn write(run: &DryRun, form: Form, mut out: impl io::Write) -> io::Result<()
             attempt.what.clone().into(),
             format!("≤ {}", attempt.most_packets).into(),
             printable(&attempt.watched.join(", ")).into(),
+            printable(attempt.instead.as_deref().unwrap_or("–")).into(),
         ]);
     }
     grid.write(form, &mut out)?;

@@ -174,6 +174,21 @@ pub enum Observed {
     NotTried,
 }
 
+/// As whom a packet was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sender {
+    /// The VM: it entered at the VM's tap.
+    AsVm,
+    /// A port of kvmnet's own in the VM's bridge, with the settings of the VM's port and a MAC and an address that are
+    /// nobody's: it meets what every port there meets, and nothing that means the VM alone.
+    Shadow,
+    /// The host itself.
+    AsHost,
+    /// Somebody outside: it entered at the uplink.
+    AsOutside,
+}
+
 /// What follows for one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -201,6 +216,9 @@ pub struct Cell {
     pub predicted: Predicted,
     /// Of which packets the facts say so.
     pub proof: Proof,
+    /// As whom the packet was sent; none if it was not tried.
+    #[serde(default)]
+    pub sender: Option<Sender>,
     /// What the wire showed.
     pub observed: Observed,
     /// What follows.

@@ -169,7 +169,12 @@ async fn on_the_wire(
         .expect("the plan is about one claim");
     let sent = plan.attempts.first().filter(|_| single.observed != Observed::NotTried);
     let sent = sent.map(|attempt| match &attempt.sender {
-        Sender::AsVm { tap, .. } => format!("at {}, as the VM", tap.name),
+        Sender::AsVm { tap, .. } => match observations.first().and_then(|seen| seen.stand_in.as_ref()) {
+            Some(port) => {
+                format!("at {} in {}, by a port of kvmnet's own", port.device.name, port.bridge.name)
+            }
+            None => format!("at {}, as the VM", tap.name),
+        },
         Sender::AsHost { device, .. } => format!("by the host, towards {}", device.name),
         Sender::AsOutside { uplink, .. } => format!("at {}, as if from outside", uplink.name),
     });

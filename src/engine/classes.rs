@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use kvmnet_probes::facts::{BridgePort, Data, Element, Expr, IfIndex, IfName, Link, Table, TcHook, XtTest};
+use kvmnet_probes::wire::SHADOW_OUI;
 
 use super::world::{Facts, World};
 use crate::model::{Nic, Topology};
@@ -25,6 +26,28 @@ pub fn representatives(facts: &Facts<'_>, topology: &Topology) -> Vec<usize> {
             })
         })
         .collect()
+}
+
+/// For each NIC whether something on the host means its tap or its MAC, so that a port of kvmnet's own with the same
+/// switches would not meet the same. What means libvirt's taps in general, by the beginning of their names, tells it
+/// apart too. Rules for addresses are not looked at.
+pub fn set_apart(facts: &Facts<'_>, topology: &Topology) -> Vec<bool> {
+    let world = World::new(facts);
+    let mentioned = Mentioned::on(world);
+    let hooked = |link: &Link| {
+        let hooks = world.snapshot.traffic_control.items().iter();
+        hooks.filter(|hook| hook.device == link.index).count() > 0
+    };
+    let apart = |nic: &Nic| {
+        let Some(link) = nic.tap_index.and_then(|tap| world.link(tap)) else { return true };
+        !link.xdp.is_empty()
+            || link.group != 0
+            || hooked(link)
+            || is_set_apart(world, nic)
+            || mentioned.names(link, nic)
+            || mentioned.names_all_like(link, nic)
+    };
+    topology.nics.iter().map(apart).collect()
 }
 
 /// What the host knows of a NIC beside its names.
@@ -159,6 +182,23 @@ impl Mentioned {
                 self.devices.insert(name.to_owned());
             }
         }
+    }
+
+    /// Whether anything names taps that are called as the NIC's is, or MACs that begin as its own does but for QEMU's
+    /// beginning, with which ports of kvmnet's own begin too.
+    fn names_all_like(&self, link: &Link, nic: &Nic) -> bool {
+        let name = link.name.as_str();
+        let shorter = (1..name.len()).map(|length| &name.as_bytes()[..length]);
+        let own = nic.mac.0[..3] != SHADOW_OUI;
+        let macs = (3..6).filter(|length| own || *length > 3).flat_map(|length| {
+            let beginning = nic.mac.0[..length].to_vec();
+            let mut masked = beginning.clone();
+            masked.resize(6, 0);
+            [beginning, masked]
+        });
+        shorter.into_iter().any(|beginning| self.words.contains(beginning))
+            || macs.into_iter().any(|mac| self.words.contains(&mac))
+            || self.beginnings.iter().any(|beginning| name.starts_with(beginning.as_str()))
     }
 
     /// Whether anything names the NIC: its tap, by name, the beginning of its name or number, or its MAC.

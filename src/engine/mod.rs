@@ -37,7 +37,7 @@ mod tracking;
 mod walk;
 mod world;
 
-pub use classes::representatives;
+pub use classes::{representatives, set_apart};
 pub use fate::*;
 pub use path::Engine;
 pub use proof::{Denial, Leak};

@@ -113,6 +113,10 @@ pub(super) fn first_router(
         Some(Outcome::Answered { answer: Answer::Expired { by }, .. }) if !is_own(*by) => Some(*by),
         _ => None,
     };
+    // What a port of our own met is not what a VM met.
+    if observations.get(expiring.guest).is_some_and(|observation| observation.stand_in.is_some()) {
+        return FirstRouter::Nobody;
+    }
     let host = expiring.host.and_then(router);
     match (router(expiring.guest), outcome(expiring.guest), host) {
         (Some(by), ..) => FirstRouter::Guest(by),

@@ -3,20 +3,40 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::Snapshot;
-use kvmnet_probes::wire::{Attempt, EchoForm, Probe, Sender};
+use kvmnet_probes::wire::{Attempt, EchoForm, Probe, Sender, Shadow};
 use kvmnet_reports::dry_run::{DryAttempt, DryRun, SCHEMA};
 
 /// What the attempts would send.
 pub fn dry_run(snapshot: &Snapshot, attempts: &[Attempt]) -> DryRun {
+    let address_packets = asked_for_addresses(attempts);
+    let most_packets: usize = attempts.iter().map(Attempt::most_packets).sum();
     DryRun {
         schema: SCHEMA.to_owned(),
         host: snapshot.host.name.clone(),
-        most_packets: attempts.iter().map(Attempt::most_packets).sum(),
+        most_packets: most_packets + address_packets,
+        address_packets,
         attempts: attempts.iter().map(in_words).collect(),
     }
 }
 
+/// How many packets the ports leave with that may stand in for VMs, before they have addresses.
+fn asked_for_addresses(attempts: &[Attempt]) -> usize {
+    let mut ports: Vec<&Shadow> = Vec::new();
+    for attempt in attempts {
+        if let Sender::AsVm { instead: Ok(shadow), .. } = &attempt.sender
+            && !ports.contains(&&**shadow)
+        {
+            ports.push(shadow);
+        }
+    }
+    ports.into_iter().map(Shadow::most_packets).sum()
+}
+
 fn in_words(attempt: &Attempt) -> DryAttempt {
+    let instead = match &attempt.sender {
+        Sender::AsVm { instead: Ok(shadow), .. } => Some(shadow.bridge.name.to_string()),
+        Sender::AsVm { instead: Err(_), .. } | Sender::AsHost { .. } | Sender::AsOutside { .. } => None,
+    };
     let (sender, device, source) = match &attempt.sender {
         Sender::AsVm { tap, address, .. } => ("vm", tap, *address),
         Sender::AsHost { device, address, .. } => ("host", device, *address),
@@ -46,6 +66,7 @@ fn in_words(attempt: &Attempt) -> DryAttempt {
     DryAttempt {
         sender: sender.to_owned(),
         device: device.name.to_string(),
+        instead,
         from: source.map(|source| source.to_string()),
         to,
         what,

@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{Family, Mac, Snapshot};
-use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender, Sighting, is_unresolved};
+use kvmnet_probes::wire::{Answer, Attempt, Observation, Outcome, Sender, Sighting, StandIn, is_unresolved};
 use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted};
 
 use super::beyond::{FirstRouter, first_router};
+use super::large::tried;
+use super::stand_in::says_nothing;
 use super::{Plan, Trial};
-use crate::engine::{Fate, Site, Step};
+use crate::engine::{Engine, Fate, Site, Step};
 use crate::model::{Claim, Topology, Traffic, Zone};
 
 /// What follows for one claim.
@@ -78,8 +80,38 @@ struct Upstream {
     router: FirstRouter,
 }
 
-/// What follows for the claim that is number `at` of the plan's.
+/// What follows for the claim that is number `at` of the plan's. `engine` is needed where a port of kvmnet's own stood
+/// in for a VM.
 pub(super) fn judge(
+    snapshot: &Snapshot,
+    topology: &Topology,
+    (at, claim): (usize, &Claim),
+    fate: &Fate,
+    plan: &Plan,
+    observations: &[Observation],
+    engine: Option<&mut Engine<'_>>,
+) -> Judgement {
+    let judgement = by_the_wire(snapshot, topology, (at, claim), fate, plan, observations);
+    let observation = tried(plan, observations, at).map(|(_, observation)| observation);
+    let Some(stand_in) = observation.and_then(|observation| observation.stand_in.as_ref()) else {
+        return judgement;
+    };
+    let (bridge, since) = (&stand_in.bridge.name, &stand_in.since);
+    if let Some(why) = says_nothing(engine, claim, fate, stand_in, &judgement) {
+        let reason = Seen::Failed(format!("{since}; a port of kvmnet's own in {bridge} cannot tell: {why}"));
+        let upstream = Upstream { host: None, router: FirstRouter::Nobody };
+        return match claim.expected {
+            Expected::Allow => allow(claim, fate, reason, upstream, false),
+            Expected::Deny => deny(fate, reason),
+        };
+    }
+    let by = format!("tried by a port of kvmnet's own in {bridge}, since {since}");
+    // Whether the guest answers strangers is its own affair.
+    Judgement { note: Some(join(judgement.note, &by)), oddity: None, ..judgement }
+}
+
+/// What follows from what was seen, whoever sent it.
+fn by_the_wire(
     snapshot: &Snapshot,
     topology: &Topology,
     (at, claim): (usize, &Claim),
@@ -370,7 +402,7 @@ fn deny(fate: &Fate, seen: Seen) -> Judgement {
     Judgement { observed, verdict: by_proof, note, oddity: None }
 }
 
-fn by_proof(proof: Predicted, expected: Expected) -> CellVerdict {
+pub(super) fn by_proof(proof: Predicted, expected: Expected) -> CellVerdict {
     match (proof, expected) {
         (Predicted::Allow, Expected::Allow) | (Predicted::Deny, Expected::Deny) => CellVerdict::Ok,
         (Predicted::Allow | Predicted::Partial, Expected::Deny)
@@ -396,7 +428,12 @@ fn join(first: Option<String>, second: &str) -> String {
 pub(super) fn way(attempt: &Attempt, observation: &Observation) -> String {
     let mut words: Vec<String> = Vec::new();
     let sender = match &attempt.sender {
-        Sender::AsVm { tap, .. } => format!("sent at {}", tap.name),
+        Sender::AsVm { tap, .. } => match &observation.stand_in {
+            Some(StandIn { device, bridge, .. }) => {
+                format!("sent by a port of kvmnet's own, {} in {}", device.name, bridge.name)
+            }
+            None => format!("sent at {}", tap.name),
+        },
         Sender::AsHost { device, .. } => format!("sent from {}", device.name),
         Sender::AsOutside { uplink, .. } => format!("sent at {}", uplink.name),
     };

@@ -40,7 +40,12 @@ pub(super) fn weigh(
     for at in (0..claims.len()).filter(|&at| claims[at].traffic == Traffic::FullSize) {
         let Some((attempt, observation)) = tried(plan, observations, at) else { continue };
         if let Outcome::Answered { answer: Answer::TooBig { by, mtu }, .. } = &observation.outcome {
-            judgements[at].note = Some(format!("{by} says that the way on carries {mtu} bytes"));
+            let says = format!("{by} says that the way on carries {mtu} bytes");
+            // Who was tried in place of the VM stays said.
+            judgements[at].note = Some(match judgements[at].note.take() {
+                Some(note) => format!("{says}; {note}"),
+                None => says,
+            });
             continue;
         }
         let small = claims.iter().position(|claim| {

@@ -15,6 +15,7 @@ mod plan;
 mod reach;
 mod report;
 mod single;
+mod stand_in;
 mod symptom;
 
 pub use crate::model::Scope;

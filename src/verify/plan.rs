@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
-use kvmnet_probes::wire::{Attempt, Device, EchoForm, LONGEST_FILLED, NextHopMac, Probe, Sender};
+use kvmnet_probes::wire::{Attempt, Device, EchoForm, LONGEST_FILLED, NextHopMac, Probe, Sender, Shadow};
 use kvmnet_reports::Expected;
 
 use super::Reach;
 use super::beyond::{Expiring, expiring};
 use super::reach::Within;
+use super::stand_in::stand_ins;
 use crate::model::{AddressSource, Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Uplink, Zone};
 
 /// The name that DNS servers are asked for: they answer it from their own hosts file, so that a dead
@@ -62,6 +63,8 @@ impl Plan {
 /// An attempt for every claim within reach that a packet can stand for on this host as it is now.
 pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: Reach) -> Plan {
     let within = Within::new(reach, snapshot, topology);
+    let stand_ins = stand_ins(snapshot, topology);
+    let planner = |claim| Planner { snapshot, topology, claim, stand_ins: &stand_ins };
     let mut attempts = Vec::new();
     let trials: Vec<Trial> = claims
         .iter()
@@ -69,7 +72,7 @@ pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: R
             if !within.covers(claim) {
                 return Trial::None(BEYOND.to_owned());
             }
-            match (Planner { snapshot, topology, claim }).attempt() {
+            match planner(claim).attempt() {
                 Ok(attempt) => {
                     attempts.push(attempt);
                     Trial::Attempt(attempts.len() - 1)
@@ -84,7 +87,7 @@ pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: R
         let same = (claim.destination, claim.traffic);
         own[at] = asked.iter().find(|(question, _)| *question == same).map(|(_, attempt)| *attempt);
         if own[at].is_none()
-            && let Some(attempt) = (Planner { snapshot, topology, claim }).by_the_host()
+            && let Some(attempt) = planner(claim).by_the_host()
         {
             asked.push((same, attempts.len()));
             own[at] = Some(attempts.len());
@@ -95,14 +98,14 @@ pub fn plan(snapshot: &Snapshot, topology: &Topology, claims: &[Claim], reach: R
         Trial::Attempt(at) => Some((claim, *at)),
         Trial::None(_) => None,
     });
-    let as_host = |claim: &Claim| Planner { snapshot, topology, claim }.by_the_host();
+    let as_host = |claim: &Claim| Planner { snapshot, topology, claim, stand_ins: &stand_ins }.by_the_host();
     let expiring = expiring(topology, tried, as_host, &mut attempts);
     Plan { attempts, trials, own, expiring }
 }
 
 /// Whether a packet can stand for a claim on this host as it is now.
 pub(super) fn can_be_tried(snapshot: &Snapshot, topology: &Topology, claim: &Claim) -> bool {
-    Planner { snapshot, topology, claim }.attempt().is_ok()
+    Planner { snapshot, topology, claim, stand_ins: &[] }.attempt().is_ok()
 }
 
 /// One claim and where it is tried.
@@ -111,6 +114,8 @@ struct Planner<'a> {
     snapshot: &'a Snapshot,
     topology: &'a Topology,
     claim: &'a Claim,
+    /// For each NIC the port that may stand in for it.
+    stand_ins: &'a [Result<Box<Shadow>, String>],
 }
 
 impl<'a> Planner<'a> {
@@ -404,7 +409,11 @@ impl<'a> Planner<'a> {
             Some(bridge) if !bridge.up => Err(format!("{} is down", bridge.name)),
             _ => {
                 let xdp = self.driver_program(tap.index);
-                Ok(Sender::AsVm { tap, xdp, mac: nic.mac, address: self.claim.source, vlan: None })
+                let at = self.topology.nics.iter().position(|other| std::ptr::eq(other, nic));
+                let instead = at.and_then(|at| self.stand_ins.get(at)).cloned();
+                let instead = instead.unwrap_or_else(|| Err("it was not planned".to_owned()));
+                let (mac, address) = (nic.mac, self.claim.source);
+                Ok(Sender::AsVm { tap, xdp, mac, address, vlan: None, instead })
             }
         }
     }

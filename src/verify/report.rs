@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::Snapshot;
-use kvmnet_probes::wire::Observation;
+use kvmnet_probes::wire::{self, Observation};
 use kvmnet_reports::{
-    Cell, CellVerdict, Expected, Finding, Host, Network, Nic, Observed, Proof, Report, SCHEMA, Severity,
-    Source, SourceStatus, Summary, Verdict, ZoneKind,
+    Cell, CellVerdict, Expected, Finding, Host, Network, Nic, Observed, Proof, Report, SCHEMA, Sender,
+    Severity, Source, SourceStatus, Summary, Verdict, ZoneKind,
 };
 
 use super::Plan;
@@ -14,7 +14,7 @@ use super::findings::{Case, findings};
 use super::judge::{Judgement, Oddity, judge};
 use super::large;
 use crate::checks::{Scene, wire_disagrees};
-use crate::engine::{self, Fate};
+use crate::engine::{self, Engine, Facts, Fate};
 use crate::model::{Claim, Topology, Traffic, Zone};
 
 /// Sources without which a verdict may be wrong. The others (managers, configuration files, multicast
@@ -53,11 +53,14 @@ pub fn report(
     observations: &[Observation],
     fail_on: Severity,
 ) -> Report {
+    let stood_in = observations.iter().any(|observation| observation.stand_in.is_some());
+    let facts = stood_in.then(|| Facts::new(snapshot));
+    let mut engine = facts.as_ref().map(|facts| Engine::new(facts, topology));
     let mut judgements: Vec<Judgement> = claims
         .iter()
         .enumerate()
         .zip(fates)
-        .map(|(claim, fate)| judge(snapshot, topology, claim, fate, plan, observations))
+        .map(|(claim, fate)| judge(snapshot, topology, claim, fate, plan, observations, engine.as_mut()))
         .collect();
     large::weigh(claims, fates, plan, observations, &mut judgements);
     forgive_choosy_targets(claims, &mut judgements);
@@ -65,7 +68,11 @@ pub fn report(
         .iter()
         .zip(fates)
         .zip(&judgements)
-        .map(|((claim, fate), judgement)| cell(topology, claim, fate, judgement))
+        .enumerate()
+        .map(|(at, ((claim, fate), judgement))| Cell {
+            sender: sender(plan, observations, at).filter(|_| judgement.observed != Observed::NotTried),
+            ..cell(topology, claim, fate, judgement)
+        })
         .collect();
     let scene = Scene { snapshot, topology };
     let findings =
@@ -125,10 +132,22 @@ fn cell(topology: &Topology, claim: &Claim, fate: &Fate, judgement: &Judgement) 
         expected: claim.expected,
         predicted: fate.predicted,
         proof: if fate.proof == engine::Proof::All { Proof::AllPackets } else { Proof::OnePacket },
+        sender: None,
         observed: judgement.observed,
         verdict: judgement.verdict,
         note: judgement.note.clone(),
     }
+}
+
+/// As whom the packet for a claim was sent.
+fn sender(plan: &Plan, observations: &[Observation], at: usize) -> Option<Sender> {
+    let (attempt, observation) = large::tried(plan, observations, at)?;
+    Some(match &attempt.sender {
+        wire::Sender::AsVm { .. } if observation.stand_in.is_some() => Sender::Shadow,
+        wire::Sender::AsVm { .. } => Sender::AsVm,
+        wire::Sender::AsHost { .. } => Sender::AsHost,
+        wire::Sender::AsOutside { .. } => Sender::AsOutside,
+    })
 }
 
 fn zone(topology: &Topology, zone: Zone, address: Option<IpAddr>) -> kvmnet_reports::Zone {

@@ -6,7 +6,7 @@ use kvmnet_reports::{CellVerdict, Observed};
 
 use super::Plan;
 use super::judge::{Oddity, judge};
-use crate::engine::Fate;
+use crate::engine::{Engine, Facts, Fate};
 use crate::model::{Claim, Topology};
 
 /// What follows from facts and wire for one packet.
@@ -31,7 +31,9 @@ pub fn single(
     plan: &Plan,
     observations: &[Observation],
 ) -> Option<Single> {
-    let judgement = judge(snapshot, topology, (0, claim), fate, plan, observations);
+    let facts = Facts::new(snapshot);
+    let mut engine = Engine::new(&facts, topology);
+    let judgement = judge(snapshot, topology, (0, claim), fate, plan, observations, Some(&mut engine));
     Some(Single {
         observed: judgement.observed,
         verdict: judgement.verdict,

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use kvmnet_reports::{Cell, CellVerdict, Expected, Observed, Proof, Report, Verdict, ZoneKind};
+use kvmnet_reports::{Cell, CellVerdict, Expected, Observed, Proof, Report, Sender, Verdict, ZoneKind};
 
 use crate::host::{Backend, Host, INTERNET, Ran, kvmnet};
-use crate::shared_host::{assert_healthy, on_shared_host};
+use crate::shared_host::{assert_healthy, let_guests_speak, on_shared_host};
 
 /// A user without any privilege, as arguments of setpriv.
 pub(crate) const NOBODY: &str = "--reuid=65534 --regid=65534 --clear-groups";
@@ -99,15 +99,86 @@ fn root_with_three_capabilities_reads_and_tries_everything() {
     });
 }
 
+const WITHOUT_BPF: &str = ",+net_admin,+net_raw";
+
+/// A cell of a VM that is on a network of libvirt's, where nobody but VMs would notice a port of kvmnet's own.
+fn may_be_stood_in_for(cell: &Cell) -> bool {
+    cell.from.zone == ZoneKind::Vm && cell.from.network.as_deref() != Some("lan")
+}
+
 #[test]
-fn without_cap_bpf_nothing_is_sent_as_a_vm() {
+fn without_cap_bpf_a_port_of_our_own_stands_in_for_vms() {
     on_shared_host(Backend::Nftables, |host| {
-        let report = incomplete(host, &root_with(",+net_admin,+net_raw"), &["BPF", "SYS_PTRACE"]);
+        let report = incomplete(host, &root_with(WITHOUT_BPF), &["BPF", "SYS_PTRACE"]);
         let from_host = |cell: &Cell| cell.from.zone == ZoneKind::Host;
-        assert_untried(&report, |cell| !from_host(cell), "CAP_BPF");
-        assert!(
-            report.matrix.iter().filter(|cell| from_host(cell)).all(|cell| cell.verdict == CellVerdict::Ok)
-        );
+        assert_untried(&report, |cell| !from_host(cell) && !may_be_stood_in_for(cell), "CAP_BPF");
+        let (stood_in, own): (Vec<_>, Vec<_>) = report
+            .matrix
+            .iter()
+            .filter(|cell| cell.sender.is_some())
+            .partition(|cell| may_be_stood_in_for(cell));
+        assert!(stood_in.len() >= 20 && own.len() >= 8, "{:#?}", report.matrix);
+        for cell in stood_in {
+            assert_eq!((cell.sender, cell.verdict), (Some(Sender::Shadow), CellVerdict::Ok), "{cell:?}");
+            let expected = if cell.expected == Expected::Allow { Observed::Reply } else { Observed::NoReply };
+            assert_eq!(cell.observed, expected, "{cell:?}");
+            let note = cell.note.as_deref().unwrap_or_default();
+            assert!(note.contains("tried by a port of kvmnet's own in virbr"), "{note}");
+        }
+        for cell in own {
+            assert_eq!((cell.sender, cell.verdict), (Some(Sender::AsHost), CellVerdict::Ok), "{cell:?}");
+        }
+    });
+}
+
+/// What became of a VM's pings to the internet where a port of our own has to stand in for it: the verdict, who sent,
+/// and the note.
+#[track_caller]
+fn ping_by_a_port(report: &Report, vm: &str) -> (CellVerdict, Option<Sender>, String) {
+    let cell = report.matrix.iter().find(|cell| {
+        (cell.from.vm.as_deref(), cell.to.zone, cell.traffic.as_str())
+            == (Some(vm), ZoneKind::Internet, "icmp")
+    });
+    let cell = cell.unwrap_or_else(|| panic!("no such cell: {:#?}", report.matrix));
+    (cell.verdict, cell.sender, cell.note.clone().unwrap_or_default())
+}
+
+/// A port of our own does not meet what means the VM. It makes nothing of that: no pass, and no disagreement.
+#[test]
+fn what_means_the_vm_alone_is_not_told_by_a_port_of_our_own() {
+    on_shared_host(Backend::Nftables, |host| {
+        let_guests_speak(host);
+        let (_, facts) = host.doctor(&["--static"]);
+        let nic = facts.nics.iter().find(|nic| nic.vm == "web1").expect("web1 has a NIC");
+        let (tap, web1) = (nic.tap.as_deref().expect("it runs"), &nic.addresses[0]);
+        let set = "nft add table inet own; \
+                   nft add chain inet own forward '{ type filter hook forward priority -5; }'; \
+                   nft add rule inet own forward";
+        for (rule, why) in [
+            // It lets web1 pass, and might do anything to others.
+            (format!("iifname {tap} counter"), "rules or settings of this host mean web1 alone"),
+            // What the facts leave open stays open.
+            ("limit rate over 1000/second drop".to_owned(), "the facts do not tell what the VM meets"),
+            (format!("ip saddr {web1} counter accept"), "rules of this host tell its address from the VM's"),
+        ] {
+            host.sh(&format!("{set} {rule}"));
+            let ran = doctor_as(host, &root_with(WITHOUT_BPF), &["--format", "json", "--vm", "web1"]);
+            let (verdict, sender, note) = ping_by_a_port(&self::report(&ran), "web1");
+            assert_eq!((verdict, sender), (CellVerdict::Unknown, None), "{rule}: {note}");
+            assert!(note.contains(why), "{rule}: {note}");
+            host.sh("nft delete table inet own");
+        }
+        // web1's packets are stopped, those of the port are not: the facts decide.
+        host.sh(&format!("{set} ip saddr {web1} drop"));
+        let ran = doctor_as(host, &root_with(WITHOUT_BPF), &["--format", "json"]);
+        let stopped = self::report(&ran);
+        let (verdict, sender, note) = ping_by_a_port(&stopped, "web1");
+        assert_eq!((verdict, sender), (CellVerdict::Gap, None), "{note}");
+        assert_eq!(ping_by_a_port(&stopped, "web2").1, Some(Sender::Shadow));
+        let ids: Vec<_> = stopped.findings.iter().map(|finding| finding.id.as_str()).collect();
+        assert!(!ids.is_empty() && !ids.contains(&"wire-disagrees"), "{ids:?}");
+        host.sh("nft delete table inet own");
+        assert_healthy(host);
     });
 }
 

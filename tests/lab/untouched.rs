@@ -158,6 +158,35 @@ const TOUCHES: [(&str, &str, &str); 13] = [
     ("files", "touch /run/lab/file", "rm /run/lab/file /run/lab/pid"),
 ];
 
+/// A port of our own in place of the VMs' (`CAP_BPF` is lacking) is gone with its process, also if that is killed, and
+/// the VMs are found where they were. Spanning tree forgets them sooner for a while, as it does whenever a VM starts.
+#[test]
+fn a_port_of_our_own_leaves_the_host_as_it_was() {
+    on_shared_host(Backend::Nftables, |host| {
+        let without_bpf = "--bounding-set -all,+net_admin,+net_raw --inh-caps -all";
+        let_guests_speak(host);
+        let before = picture(host);
+        let doctor = format!(
+            "setpriv {without_bpf} {} doctor --internet-target {INTERNET} --format json",
+            kvmnet().display()
+        );
+        let ran = host.run(&doctor);
+        assert!(ran.stdout.contains("\"sender\": \"shadow\""), "{}{}", ran.stdout, ran.stderr);
+        assert_eq!(host.run("ip -o link | grep kvmnet; bridge fdb | grep kvmnet").stdout, "");
+        let_guests_speak(host);
+        assert_untouched(&before, &picture(host), "a port of kvmnet's own");
+
+        host.sh(&format!(
+            "{doctor} >/dev/null 2>&1 & pid=$!; \
+             for _ in $(seq 500); do bridge link | grep -q 'kvmnet-.*state forwarding' && break; sleep 0.02; done; \
+             kill -9 $pid; wait $pid; test $? = 137"
+        ));
+        assert_eq!(host.run("ip -o link | grep kvmnet; bridge fdb | grep kvmnet").stdout, "");
+        let_guests_speak(host);
+        assert_untouched(&before, &picture(host), "a killed run with a port of its own");
+    });
+}
+
 /// Otherwise the tests below would pass whatever kvmnet does.
 #[test]
 fn every_change_is_seen() {

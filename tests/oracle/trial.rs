@@ -167,7 +167,14 @@ fn everybody_speaks() -> Vec<Attempt> {
     guests
         .chain([router])
         .map(|(tap, mac, target)| Attempt {
-            sender: Sender::AsVm { tap: device(tap), xdp: None, mac, address: None, vlan: None },
+            sender: Sender::AsVm {
+                tap: device(tap),
+                xdp: None,
+                mac,
+                address: None,
+                vlan: None,
+                instead: Err(String::new()),
+            },
             probe: Probe::Resolve { target: ip(target), only: None },
             watch: Vec::new(),
             arrival: None,

@@ -24,6 +24,8 @@ mod process;
 mod xtables;
 
 pub use libvirt::xml as libvirt_xml;
+pub(crate) use link::{brport, port_of};
+pub(crate) use netlink::{put, put_u32};
 
 /// Declares each source's module, lists its description, and reads all of them into a snapshot.
 macro_rules! sources {

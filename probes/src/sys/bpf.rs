@@ -13,11 +13,18 @@ const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const PROG_TYPE_XDP: u32 = 6;
 const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 
-/// `r0 = XDP_PASS; exit`, as `struct bpf_insn`.
-const PASS: [[u8; 8]; 2] = [
-    if cfg!(target_endian = "little") { [0xb7, 0, 0, 0, 2, 0, 0, 0] } else { [0xb7, 0, 0, 0, 0, 0, 0, 2] },
-    [0x95, 0, 0, 0, 0, 0, 0, 0],
-];
+const XDP_DROP: u8 = 1;
+const XDP_PASS: u8 = 2;
+
+/// `r0 = verdict; exit`, as `struct bpf_insn`.
+const fn returning(verdict: u8) -> [[u8; 8]; 2] {
+    let load = if cfg!(target_endian = "little") {
+        [0xb7, 0, 0, 0, verdict, 0, 0, 0]
+    } else {
+        [0xb7, 0, 0, 0, 0, 0, 0, verdict]
+    };
+    [load, [0x95, 0, 0, 0, 0, 0, 0, 0]]
+}
 
 /// The part of `union bpf_attr` that `BPF_PROG_LOAD` reads.
 #[repr(C)]
@@ -83,10 +90,20 @@ impl XdpProgram {
     /// One that passes everything, attached to nothing. Needs `CAP_BPF` and `CAP_NET_ADMIN` in the initial
     /// user namespace.
     pub(crate) fn pass() -> io::Result<Self> {
+        Self::load(&returning(XDP_PASS))
+    }
+
+    /// Whether this kernel runs programs on frames that go on from there: tries it with one that drops everything,
+    /// so that nothing enters anywhere.
+    pub(crate) fn can_inject() -> io::Result<()> {
+        Self::load(&returning(XDP_DROP))?.inject(0, &[0; 60])
+    }
+
+    fn load(instructions: &[[u8; 8]; 2]) -> io::Result<Self> {
         let mut attr = LoadAttr {
             prog_type: PROG_TYPE_XDP,
             insn_cnt: 2,
-            insns: PASS.as_ptr() as u64,
+            insns: instructions.as_ptr() as u64,
             license: c"Dual MIT/GPL".as_ptr() as u64,
             log_level: 0,
             log_size: 0,
@@ -95,7 +112,7 @@ impl XdpProgram {
             prog_flags: 0,
         };
         // SAFETY: `attr` is a prefix of `union bpf_attr` of the given size, and the pointers in it
-        // are to constants.
+        // are to bytes that live until the call returns.
         let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw mut attr, size_of::<LoadAttr>()) };
         Self::owning(fd)
     }

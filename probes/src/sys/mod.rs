@@ -5,5 +5,6 @@ pub(crate) mod packet;
 pub(crate) mod readable;
 mod ring;
 pub(crate) mod start;
+pub(crate) mod tap;
 pub(crate) mod tcx;
 pub(crate) mod xtables;

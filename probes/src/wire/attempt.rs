@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::exchange::marks;
+use super::shadow::{Shadow, StandIn};
 use crate::facts::{IfIndex, IfName, Mac, VlanId};
 
 /// A device of this host, by both of its names.
@@ -31,6 +32,8 @@ pub enum Sender {
         address: Option<IpAddr>,
         /// The VLAN that the guest would tag with, if it tags.
         vlan: Option<VlanId>,
+        /// The port that stands in for the tap where no frame can enter there, or why there is none.
+        instead: Result<Box<Shadow>, String>,
     },
     /// It leaves from the host. ARP and NDP leave by this device; everything else takes the
     /// kernel's own way: routing, netfilter's output hooks and neighbours, with the source address
@@ -200,6 +203,8 @@ pub struct Observation {
     pub outcome: Outcome,
     /// Where the probe and its answer were seen, in order of time.
     pub sightings: Vec<Sighting>,
+    /// The port of our own by which it was sent in place of the VM, if it was.
+    pub stand_in: Option<StandIn>,
 }
 
 /// How an attempt ended.

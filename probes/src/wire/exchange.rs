@@ -185,8 +185,10 @@ impl<'a> Exchange<'a> {
         }
         if answer {
             // Answers to what was injected leave by the device, answers to the host come in by it.
-            let back = match self.plan.way {
-                Way::Inject(..) => at_own && caught.outgoing && takes(self.plan.mac, caught),
+            let back = match &self.plan.way {
+                Way::Inject(..) | Way::Shadow(..) => {
+                    at_own && caught.outgoing && takes(self.plan.mac, caught)
+                }
                 Way::Frame(_) => at_own && !caught.outgoing,
                 // The host's sockets say what reached the host.
                 Way::Host(_) => false,
@@ -220,6 +222,7 @@ impl<'a> Exchange<'a> {
         Observation {
             outcome: self.end.unwrap_or(Outcome::Silent),
             sightings: self.sightings.into_iter().map(|(_, sighting)| sighting).collect(),
+            stand_in: self.plan.stand_in,
         }
     }
 
@@ -362,7 +365,14 @@ mod tests {
         let (mac, address) = (Mac([2, 0, 0, 0, 0, 1]), Some(Ipv4Addr::new(10, 9, 0, 11).into()));
         let target = Ipv4Addr::new(198, 51, 100, 10).into();
         Attempt {
-            sender: Sender::AsVm { tap: device(1), xdp: None, mac, address, vlan: None },
+            sender: Sender::AsVm {
+                tap: device(1),
+                xdp: None,
+                mac,
+                address,
+                vlan: None,
+                instead: Err(String::new()),
+            },
             probe: Probe::Echo { target, via: NextHopMac::Known(mac), form: EchoForm::Plain },
             watch: Vec::new(),
             arrival: Some(device(2)),

@@ -78,6 +78,27 @@ pub(super) fn arp_request(link: Link, sender: Ipv4Addr, target: Ipv4Addr) -> Vec
     ethernet(link, EtherTypes::Arp, &bytes)
 }
 
+/// The answer to an ARP request: `held` is at the link's source.
+pub(super) fn arp_reply(link: Link, held: Ipv4Addr, asker: Ipv4Addr) -> Vec<u8> {
+    let mut frame = arp_request(link, held, asker);
+    let mut arp =
+        MutableArpPacket::new(&mut frame[14..]).expect("a request that has just been built is whole");
+    arp.set_operation(ArpOperations::Reply);
+    arp.set_target_hw_addr(pnet_mac(link.destination));
+    frame
+}
+
+/// The answer to a neighbour solicitation (RFC 4861, 4.4): `held` is at the link's source.
+pub(super) fn advertisement(link: Link, held: Ipv6Addr, asker: Ipv6Addr) -> Vec<u8> {
+    // Solicited and overriding.
+    let flags = [Icmpv6Types::NeighborAdvert.0, 0, 0, 0, 0x60, 0, 0, 0];
+    let option = [NdpOptionTypes::TargetLLAddr.0, 1];
+    let mut bytes = [&flags[..], &held.octets(), &option, &link.source.0].concat();
+    checksum_icmpv6(&mut bytes, held, asker);
+    let segment = Segment { protocol: IpNextHeaderProtocols::Icmpv6, bytes };
+    packet(link, Pair::V6(held, asker), &segment, 255)
+}
+
 /// A neighbour solicitation (RFC 4861, 4.3) to the target's solicited-node group, or to the target
 /// itself if the link's destination is one MAC. An unspecified `sender` asks as duplicate address
 /// detection does, and names no MAC.

@@ -13,8 +13,10 @@ mod pace;
 mod plan;
 mod run;
 mod send;
+mod shadow;
 
 pub use answer::is_unresolved;
 pub use attempt::*;
 pub use pace::Limits;
 pub use run::{Ready, open, run};
+pub use shadow::{SHADOW_OUI, SHADOW_TAP_OUI, Shadow, StandIn};

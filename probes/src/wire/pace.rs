@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Attempt, Probe, Sender};
+use super::plan::{Plan, Way};
+use super::{Probe, Sender};
 use crate::facts::{IfIndex, Mac};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,8 +56,12 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    /// That of an attempt's packets: of the VM as which it is sent, or else of the one to which.
-    pub(super) fn of(attempt: &Attempt) -> Self {
+    /// That of an attempt's packets: of the VM as which it is sent, or of the port that stands in for it, or else of
+    /// the VM to which.
+    pub(super) fn of(Plan { attempt, way, .. }: &Plan<'_>) -> Self {
+        if let Way::Shadow(_, device) = way {
+            return Self::Device(device.index);
+        }
         match (&attempt.sender, &attempt.probe) {
             (Sender::AsVm { tap, .. }, _) => Self::Device(tap.index),
             (Sender::AsHost { device, .. }, Probe::Discover { mac, .. }) => Self::Nic(device.index, *mac),

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::answer::{RunId, Token, Whom};
 use super::frame::{self, Link, Pair, Segment};
+use super::shadow::{Port, Shadow, StandIn, Unplugged};
 use super::{Attempt, Device, EchoForm, NextHopMac, Probe, Sender};
 use crate::facts::{Mac, VlanId};
 
@@ -33,6 +35,16 @@ pub(super) enum Trouble {
     Load(io::Error),
     #[error("frames at {device} pass its XDP program {id}, which takes CAP_SYS_ADMIN to run: {source}")]
     Program { device: String, id: u32, source: io::Error },
+    #[error("this kernel lets no frame enter at a tap, which Linux 5.18 is the first to do: {0}")]
+    Kernel(io::Error),
+    #[error("{since}; nor by a port of kvmnet's own: {why}")]
+    NoStandIn { since: Box<Trouble>, why: String },
+    #[error("{since}; nor by a port of kvmnet's own in {bridge}: {why}")]
+    Unplugged { since: String, bridge: String, why: String },
+    #[error("no {family} address was found in {bridge} that is free for a port of kvmnet's own")]
+    NoFreeAddress { bridge: String, family: &'static str },
+    #[error("cannot send by a port of kvmnet's own: {0}")]
+    Shadow(io::Error),
     #[error("cannot let a frame enter at {device} (Linux before 5.18 cannot do it at all): {source}")]
     Inject { device: String, source: io::Error },
     #[error("cannot send a frame out of {device}: {source}")]
@@ -60,22 +72,25 @@ pub(super) enum Trouble {
 }
 
 /// By which way the packets of an attempt leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way<'a> {
     /// They enter at the device as if received from its other end, by the XDP program of its driver if it has
     /// one.
     Inject(&'a Device, Option<u32>),
+    /// They enter by the port of our own with this number.
+    Shadow(usize, Arc<Device>),
     /// They leave by the device.
     Frame(&'a Device),
     /// The host's IP layer sends them.
     Host(&'a Device),
 }
 
-impl<'a> Way<'a> {
+impl Way<'_> {
     /// The device where answers are looked for.
-    pub(super) fn device(self) -> &'a Device {
+    pub(super) fn device(&self) -> &Device {
         match self {
             Self::Inject(device, _) | Self::Frame(device) | Self::Host(device) => device,
+            Self::Shadow(_, device) => device,
         }
     }
 }
@@ -91,6 +106,8 @@ pub(super) struct Plan<'a> {
     pub(super) resolve: Option<IpAddr>,
     /// Which packets belong to it.
     pub(super) tokens: Vec<Token>,
+    /// The port of our own that stands in for the VM.
+    pub(super) stand_in: Option<StandIn>,
     address: Option<IpAddr>,
     vlan: Option<VlanId>,
     question: Vec<u8>,
@@ -102,7 +119,7 @@ impl<'a> Plan<'a> {
     /// Plans the attempt with this number.
     pub(super) fn new(attempt: &'a Attempt, run: RunId, number: u16) -> Result<Self, Trouble> {
         let (way, mac, address, vlan) = match (&attempt.sender, &attempt.probe) {
-            (Sender::AsVm { tap, xdp, mac, address, vlan }, _) => {
+            (Sender::AsVm { tap, xdp, mac, address, vlan, .. }, _) => {
                 (Way::Inject(tap, *xdp), *mac, *address, *vlan)
             }
             (Sender::AsOutside { uplink, xdp, mac, address }, _) => {
@@ -128,6 +145,7 @@ impl<'a> Plan<'a> {
             mac,
             resolve: None,
             tokens: Vec::new(),
+            stand_in: None,
             address,
             vlan,
             question: Vec::new(),
@@ -153,6 +171,56 @@ impl<'a> Plan<'a> {
             Probe::DhcpDiscover => plan.tokens.push(Token::Dhcp(number)),
         }
         Ok(plan)
+    }
+
+    /// Sends it by a port of our own in place of the VM, whose address is not known before it has
+    /// [settled](Self::settled).
+    pub(super) fn stand_in(&mut self, number: usize, port: &Port, since: &Trouble) {
+        self.way = Way::Shadow(number, Arc::clone(&port.device));
+        self.mac = port.mac;
+        self.vlan = None;
+        self.stand_in = Some(StandIn {
+            device: (*port.device).clone(),
+            bridge: port.shadow.bridge.clone(),
+            address: None,
+            since: since.to_string(),
+        });
+    }
+
+    /// The port that stands in has settled: it has addresses now, or will never have any.
+    pub(super) fn settled(&mut self, port: &Port) -> Result<(), Trouble> {
+        let wanted = self.address.take();
+        self.address = wanted.and_then(|wanted| port.address(wanted.is_ipv6()));
+        if let Some(stand_in) = &mut self.stand_in {
+            stand_in.address = self.address;
+        }
+        match self.answerer() {
+            Some(target) if self.address.is_none() => Err(Trouble::NoFreeAddress {
+                bridge: port.shadow.bridge.name.to_string(),
+                family: if target.is_ipv4() { "IPv4" } else { "IPv6" },
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why nothing is sent by the port that stands in.
+    pub(super) fn unplugged(&self, shadow: &Shadow, why: &Unplugged) -> Trouble {
+        let since = self.stand_in.as_ref().map(|stand_in| stand_in.since.clone());
+        Trouble::Unplugged {
+            since: since.unwrap_or_default(),
+            bridge: shadow.bridge.name.to_string(),
+            why: why.to_string(),
+        }
+    }
+
+    /// Whether both are sent by the same port of our own and ask the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let asked = |plan: &Self| (plan.attempt.wants_answer, plan.address.map(|address| address.is_ipv6()));
+        let same_port = matches!((&self.way, &other.way), (Way::Shadow(a, _), Way::Shadow(b, _)) if a == b);
+        same_port
+            && asked(self) == asked(other)
+            && (&self.attempt.probe, &self.attempt.watch, &self.attempt.arrival)
+                == (&other.attempt.probe, &other.attempt.watch, &other.attempt.arrival)
     }
 
     /// An IP packet to `target`: it needs a source address, and a MAC to send it to.

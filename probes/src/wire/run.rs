@@ -15,7 +15,8 @@ use super::listen::{Ears, Event};
 use super::pace::{Lane, Limits, Queue};
 use super::plan::{Plan, Trouble, Way};
 use super::send::{Senders, Sent};
-use super::{Attempt, Observation, Outcome};
+use super::shadow::{self, Port};
+use super::{Attempt, Observation, Outcome, Sender};
 use crate::facts::{IfIndex, Mac};
 
 /// A request for the same MAC by the same sender within this time serves all who wait for it.
@@ -71,32 +72,62 @@ impl Ready<'_> {
             Ok(run) => run,
             Err(trouble) => return (0..self.attempts).map(|_| not_tried(&trouble)).collect(),
         };
+        run.settle().await;
         let trouble = run.drive().await.err();
         let trouble = trouble.or_else(|| match run.ears.lost() {
             Ok(0) => None,
             Ok(lost) => Some(Trouble::Lost(lost)),
             Err(trouble) => Some(trouble),
         });
-        run.attempts
-            .into_iter()
-            .map(|attempt| match (attempt, &trouble) {
-                (Err(refused), _) => not_tried(&refused),
-                (Ok(exchange), None) => exchange.observation(),
-                (Ok(exchange), Some(trouble)) => {
-                    let mut observation = exchange.observation();
-                    // What was heard was heard. Silence means nothing if one could not listen.
-                    if observation.outcome == Outcome::Silent {
-                        observation.outcome = Outcome::NotTried { reason: trouble.to_string() };
-                    }
-                    observation
+        let observe = |attempt| match (attempt, &trouble) {
+            (Err(refused), _) => not_tried(&refused),
+            (Ok(exchange), None) => Exchange::observation(exchange),
+            (Ok(exchange), Some(trouble)) => {
+                let mut observation = exchange.observation();
+                // What was heard was heard. Silence means nothing if one could not listen.
+                if observation.outcome == Outcome::Silent {
+                    observation.outcome = Outcome::NotTried { reason: trouble.to_string() };
                 }
-            })
-            .collect()
+                observation
+            }
+        };
+        let observations: Vec<_> = run.attempts.into_iter().map(observe).collect();
+        run.served_by.into_iter().map(|at| observations[at].clone()).collect()
+    }
+}
+
+/// Plans the attempt with this number and opens what it needs: if frames cannot enter at a VM's tap, a port of our own.
+fn prepared<'a>(
+    attempt: &'a Attempt,
+    run: RunId,
+    number: usize,
+    senders: &mut Senders,
+) -> Result<Plan<'a>, Trouble> {
+    let number = u16::try_from(number).ok().filter(|&number| number <= MOST_ATTEMPTS);
+    let mut plan = Plan::new(attempt, run, number.ok_or(Trouble::TooMany(MOST_ATTEMPTS))?)?;
+    let Err(since) = senders.prepare(&plan, run) else { return Ok(plan) };
+    match &attempt.sender {
+        Sender::AsVm { instead: Ok(shadow), .. } => match senders.port(shadow, run) {
+            Ok(number) => {
+                plan.stand_in(number, &senders.ports[number], &since);
+                Ok(plan)
+            }
+            Err(why) => Err(Trouble::Unplugged {
+                since: since.to_string(),
+                bridge: shadow.bridge.name.to_string(),
+                why: why.to_string(),
+            }),
+        },
+        Sender::AsVm { instead: Err(why), .. } => {
+            Err(Trouble::NoStandIn { since: Box::new(since), why: why.clone() })
+        }
+        Sender::AsHost { .. } | Sender::AsOutside { .. } => Err(since),
     }
 }
 
 fn not_tried(trouble: &Trouble) -> Observation {
-    Observation { outcome: Outcome::NotTried { reason: trouble.to_string() }, sightings: Vec::new() }
+    let outcome = Outcome::NotTried { reason: trouble.to_string() };
+    Observation { outcome, sightings: Vec::new(), stand_in: None }
 }
 
 /// Who asks for whose MAC, and where.
@@ -104,6 +135,9 @@ type Request = (IfIndex, Mac, Option<IpAddr>, IpAddr);
 
 #[derive(Debug)]
 struct Run<'a> {
+    /// For each attempt of the caller's which of these stands for it: what one port of our own sends in place of
+    /// several VMs is sent once.
+    served_by: Vec<usize>,
     attempts: Vec<Result<Exchange<'a>, Trouble>>,
     waiting: HashMap<Token, Vec<usize>>,
     senders: Senders,
@@ -118,19 +152,26 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(attempts: &'a [Attempt], limits: &Limits) -> Result<Self, Trouble> {
         let id = RunId(RandomState::new().build_hasher().finish());
-        let mut senders = Senders::default();
-        let attempts: Vec<_> = attempts
-            .iter()
-            .enumerate()
-            .map(|(index, attempt)| {
-                let number = u16::try_from(index).ok().filter(|&number| number <= MOST_ATTEMPTS);
-                let number = number.ok_or(Trouble::TooMany(MOST_ATTEMPTS))?;
-                let plan = Plan::new(attempt, id, number)?;
-                senders.prepare(&plan, id)?;
-                Ok(Exchange::new(plan, limits.deadline))
-            })
-            .collect();
+        // Who cannot watch sends nothing, and needs no port.
         let mut ears = Ears::open(id)?;
+        let mut senders = Senders::default();
+        let mut planned: Vec<Result<Exchange<'a>, Trouble>> = Vec::new();
+        let mut served_by = Vec::new();
+        for attempt in attempts {
+            let exchange = prepared(attempt, id, planned.len(), &mut senders)
+                .map(|plan| Exchange::new(plan, limits.deadline));
+            let stands_in = exchange.as_ref().ok().filter(|new| new.plan.stand_in.is_some());
+            let known = stands_in.and_then(|new| {
+                planned
+                    .iter()
+                    .position(|known| known.as_ref().is_ok_and(|known| new.plan.is_same(&known.plan)))
+            });
+            served_by.push(known.unwrap_or(planned.len()));
+            if known.is_none() {
+                planned.push(exchange);
+            }
+        }
+        let attempts = planned;
         for (kind, socket) in senders.raw_sockets() {
             ears.add_raw(kind, socket)?;
         }
@@ -141,6 +182,7 @@ impl<'a> Run<'a> {
             }
         }
         let mut run = Self {
+            served_by,
             unfinished: attempts.iter().flatten().count(),
             attempts,
             waiting,
@@ -157,6 +199,24 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
+    /// Waits until the ports of our own can be used. Attempts by those that cannot be are not tried.
+    async fn settle(&mut self) {
+        let settling = self.senders.ports.iter_mut().map(Port::settle);
+        let settled = futures_util::future::join_all(settling).await;
+        for index in 0..self.attempts.len() {
+            let Ok(exchange) = &mut self.attempts[index] else { continue };
+            let Way::Shadow(number, _) = exchange.plan.way else { continue };
+            let port = &self.senders.ports[number];
+            let usable = match &settled[number] {
+                Ok(()) => exchange.plan.settled(port),
+                Err(why) => Err(exchange.plan.unplugged(&port.shadow, why)),
+            };
+            if let Err(trouble) = usable {
+                self.finish(index, Outcome::NotTried { reason: trouble.to_string() });
+            }
+        }
+    }
+
     async fn drive(&mut self) -> Result<(), Trouble> {
         while self.unfinished > 0 {
             self.send_due()?;
@@ -168,6 +228,7 @@ impl<'a> Run<'a> {
             let wake = wake.expect("an attempt that has not ended has a packet or a mark before it");
             tokio::select! {
                 biased;
+                () = shadow::serve(&self.senders.ports) => {}
                 event = self.ears.next() => {
                     self.hear(event?.as_ref());
                     // What is there is read before more is sent: what is not read in time is lost.
@@ -195,7 +256,7 @@ impl<'a> Run<'a> {
             return;
         }
         exchange.queued += packets;
-        let lane = Lane::of(exchange.plan.attempt);
+        let lane = Lane::of(&exchange.plan);
         self.queue.extend(lane, (0..packets).map(|item| (index, item)), Instant::now());
     }
 
@@ -217,7 +278,7 @@ impl<'a> Run<'a> {
     fn send(&mut self, index: usize, item: usize) -> Result<bool, Trouble> {
         let Ok(exchange) = &mut self.attempts[index] else { return Ok(false) };
         let now = Instant::now();
-        let (way, round) = (exchange.plan.way, exchange.round());
+        let (way, round) = (exchange.plan.way.clone(), exchange.round());
         let mut frame = None;
         let mut asked_already = false;
         if let Some(hop) = exchange.resolving() {
@@ -240,7 +301,7 @@ impl<'a> Run<'a> {
             return Ok(false);
         }
         let sent = match frame {
-            Some(frame) => self.senders.send_frame(way, &frame).map(|()| Sent::Away),
+            Some(frame) => self.senders.send_frame(&way, &frame).map(|()| Sent::Away),
             None => self.senders.send_from_host(&exchange.plan, round),
         };
         match sent {
@@ -305,7 +366,7 @@ impl<'a> Run<'a> {
                     }
                     exchange.resolved(mac);
                     exchange.queued += 1;
-                    let lane = Lane::of(exchange.plan.attempt);
+                    let lane = Lane::of(&exchange.plan);
                     self.queue.extend(lane, [(index, 0)], Instant::now());
                 }
             }

@@ -1,5 +1,5 @@
-//! The three ways by which packets leave: in at a device as if received there (`Inject`), out of a
-//! device (`Frame`), and through the host's IP layer (`Host`).
+//! The ways by which packets leave: in at a device as if received there (`Inject`), in by a port of our own
+//! (`Shadow`), out of a device (`Frame`), and through the host's IP layer (`Host`).
 //!
 //! A frame that is injected passes the XDP program of the device's driver if the sender names it, the
 //! device's packet sockets (incoming), a generic XDP program, tc ingress, and its bridge or IP layer as any
@@ -20,6 +20,7 @@ use nix::sys::socket::{
 use super::answer::RunId;
 use super::frame::{self, Pair};
 use super::plan::{FAR, Plan, Trouble, Way, unspecified};
+use super::shadow::{Port, Shadow, Unplugged};
 use super::{Device, EchoForm, Probe, filter};
 use crate::sys::bpf::XdpProgram;
 use crate::sys::packet::{FrameSender, attach_filter, ignore_path_mtu, make_room};
@@ -81,15 +82,20 @@ pub(super) enum Sent {
 pub(super) struct Senders {
     /// By the id of the driver's program; `None`: one that passes everything.
     xdp: HashMap<Option<u32>, XdpProgram>,
+    /// It was tried whether the kernel lets frames enter, and it does.
+    injects: bool,
     frames: Option<FrameSender>,
+    /// Ports of our own.
+    pub(super) ports: Vec<Port>,
     raw: HashMap<RawKind, OwnedFd>,
 }
 
 impl Senders {
     /// Opens what the plan needs and is not open yet.
     pub(super) fn prepare(&mut self, plan: &Plan<'_>, run: RunId) -> Result<(), Trouble> {
-        match plan.way {
-            Way::Inject(at, program) => {
+        match &plan.way {
+            &Way::Inject(at, program) => {
+                self.injecting()?;
                 if let Entry::Vacant(missing) = self.xdp.entry(program) {
                     missing.insert(match program {
                         None => XdpProgram::pass().map_err(Trouble::Load)?,
@@ -104,7 +110,7 @@ impl Senders {
             Way::Frame(_) if self.frames.is_none() => {
                 self.frames = Some(FrameSender::open().map_err(Trouble::Open)?);
             }
-            Way::Frame(_) => {}
+            Way::Frame(_) | Way::Shadow(..) => {}
             Way::Host(_) => {
                 // The ICMP socket also gets the errors that come back for the others.
                 for kind in raw_kinds(plan) {
@@ -117,19 +123,43 @@ impl Senders {
         Ok(())
     }
 
+    /// Whether frames can enter at devices at all.
+    fn injecting(&mut self) -> Result<(), Trouble> {
+        if !self.injects {
+            XdpProgram::can_inject().map_err(|error| match error.raw_os_error() {
+                // What it was told to do it does not know.
+                Some(libc::EINVAL) => Trouble::Kernel(error),
+                _ => Trouble::Load(error),
+            })?;
+            self.injects = true;
+        }
+        Ok(())
+    }
+
+    /// The number of the port of our own that is like this one. It is plugged in if it is not there yet.
+    pub(super) fn port(&mut self, shadow: &Shadow, run: RunId) -> Result<usize, Unplugged> {
+        if let Some(known) = self.ports.iter().position(|port| port.shadow == *shadow) {
+            return Ok(known);
+        }
+        let number = self.ports.len();
+        self.ports.push(Port::plug(shadow, run, number as u64)?);
+        Ok(number)
+    }
+
     /// The raw sockets. What they receive has passed the host's input hooks.
     pub(super) fn raw_sockets(&self) -> impl Iterator<Item = (RawKind, &OwnedFd)> {
         self.raw.iter().map(|(&kind, fd)| (kind, fd))
     }
 
     /// Lets a frame enter at the device, or leave by it.
-    pub(super) fn send_frame(&self, way: Way<'_>, frame: &[u8]) -> Result<(), Trouble> {
+    pub(super) fn send_frame(&self, way: &Way<'_>, frame: &[u8]) -> Result<(), Trouble> {
         let named = |device: &Device| device.name.to_string();
         match way {
             Way::Inject(at, program) => {
-                let xdp = self.xdp.get(&program).expect("prepared for every planned way");
+                let xdp = self.xdp.get(program).expect("prepared for every planned way");
                 xdp.inject(at.index.0, frame).map_err(|source| Trouble::Inject { device: named(at), source })
             }
+            Way::Shadow(number, _) => self.ports[*number].send(frame).map_err(Trouble::Shadow),
             Way::Frame(by) | Way::Host(by) => {
                 let frames = self.frames.as_ref().expect("prepared for every planned way");
                 frames.send(by.index.0, frame).map_err(|source| Trouble::Frame { device: named(by), source })

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, clippy::unwrap_used, reason = "tests may fail, and say what they skip")]
 
 mod capture;
+mod shadow;
 mod topology;
 
 use std::net::Ipv4Addr;
@@ -16,7 +17,8 @@ use kvmnet_probes::wire::{
     Answer, Attempt, EchoForm, LONGEST_FILLED, Limits, NextHopMac, Observation, Outcome, Probe, Sender, run,
 };
 use topology::{
-    BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, echo_as, ip, sh, unwanted, wanted,
+    BRIDGE, GUEST1, GUEST2, Host, WAN, as_guest1, as_host, device, echo, echo_as, ip, nobody, sh, unwanted,
+    wanted,
 };
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -301,6 +303,7 @@ fn echoes() -> Vec<Attempt> {
         mac: GUEST2,
         address: Some(ip("10.9.0.12")),
         vlan: None,
+        instead: nobody(),
     };
     let senders = std::iter::repeat_n(as_guest1("10.9.0.11"), 120).chain(std::iter::repeat_n(guest2, 20));
     let probe =
@@ -348,7 +351,14 @@ fn what_cannot_be_sent_says_why() {
         Outcome::NotTried { reason } => reason,
         other => panic!("{other:?}"),
     };
-    let nameless = Sender::AsVm { tap: device("tap1"), xdp: None, mac: GUEST1, address: None, vlan: None };
+    let nameless = Sender::AsVm {
+        tap: device("tap1"),
+        xdp: None,
+        mac: GUEST1,
+        address: None,
+        vlan: None,
+        instead: nobody(),
+    };
     assert_eq!(
         reason(wanted(nameless, echo("198.51.100.10", "10.9.0.1"))),
         "the sender's IPv4 address is not known"

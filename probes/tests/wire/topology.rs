@@ -188,9 +188,21 @@ pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// Nobody stands in for a guest.
+pub(crate) fn nobody<T>() -> Result<T, String> {
+    Err("nobody does in this test".to_owned())
+}
+
 /// As guest 1, with this address.
 pub(crate) fn as_guest1(address: &str) -> Sender {
-    Sender::AsVm { tap: device("tap1"), xdp: None, mac: GUEST1, address: Some(ip(address)), vlan: None }
+    Sender::AsVm {
+        tap: device("tap1"),
+        xdp: None,
+        mac: GUEST1,
+        address: Some(ip(address)),
+        vlan: None,
+        instead: nobody(),
+    }
 }
 
 /// As the host, by its bridge.

@@ -31,6 +31,7 @@ fn cell(from: Zone, to: Zone, traffic: &str, expected: Expected) -> Cell {
         expected,
         predicted,
         proof: Proof::OnePacket,
+        sender: None,
         observed,
         verdict: CellVerdict::Ok,
         note: None,

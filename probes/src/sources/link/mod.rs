@@ -10,9 +10,11 @@ mod vlan;
 use std::collections::BTreeMap;
 use std::fs;
 
+pub(crate) use port::brport;
+
 use super::netlink::{self, NetlinkError, Socket, put_u32};
 use super::{AF_BRIDGE, Context, Meta, Reading};
-use crate::facts::{Bridge, IfIndex, Link, LinkKind};
+use crate::facts::{Bridge, BridgePort, IfIndex, Link, LinkKind};
 
 pub(crate) const META: Meta = Meta {
     id: "links",
@@ -48,6 +50,16 @@ pub(crate) async fn read(_context: &Context) -> Result<Reading<Vec<Link>>, Netli
         }
     }
     Ok(links)
+}
+
+/// What a bridge says of this device now; `None` if it is in none.
+pub(crate) async fn port_of(index: IfIndex) -> Result<Option<BridgePort>, NetlinkError> {
+    let mut socket = Socket::open(libc::NETLINK_ROUTE)?;
+    let mut request = request(AF_UNSPEC, SKIP_STATS);
+    request[4..8].copy_from_slice(&index.0.to_ne_bytes());
+    let answer = socket.ask("a network device", libc::RTM_GETLINK, &request).await?;
+    let links = netlink::decode(&answer, libc::RTM_NEWLINK, |message| decode::link(message).map(Some));
+    Ok(links.value.into_iter().next().and_then(|link: Link| link.port))
 }
 
 /// `struct ifinfomsg` of a family, and `IFLA_EXT_MASK`.

@@ -4,17 +4,17 @@ use crate::facts::{BridgePort, PortState};
 use crate::sources::netlink::{Attribute, Malformed};
 
 /// `IFLA_BRPORT_*`, `include/uapi/linux/if_link.h`.
-mod brport {
-    pub(super) const STATE: u16 = 1;
-    pub(super) const HAIRPIN: u16 = 4;
-    pub(super) const GUARD: u16 = 5;
-    pub(super) const LEARNING: u16 = 8;
-    pub(super) const UNICAST_FLOOD: u16 = 9;
-    pub(super) const MULTICAST_FLOOD: u16 = 27;
-    pub(super) const BROADCAST_FLOOD: u16 = 30;
-    pub(super) const NEIGH_SUPPRESS: u16 = 32;
-    pub(super) const ISOLATED: u16 = 33;
-    pub(super) const LOCKED: u16 = 39;
+pub(crate) mod brport {
+    pub(crate) const STATE: u16 = 1;
+    pub(crate) const HAIRPIN: u16 = 4;
+    pub(crate) const GUARD: u16 = 5;
+    pub(crate) const LEARNING: u16 = 8;
+    pub(crate) const UNICAST_FLOOD: u16 = 9;
+    pub(crate) const MULTICAST_FLOOD: u16 = 27;
+    pub(crate) const BROADCAST_FLOOD: u16 = 30;
+    pub(crate) const NEIGH_SUPPRESS: u16 = 32;
+    pub(crate) const ISOLATED: u16 = 33;
+    pub(crate) const LOCKED: u16 = 39;
 }
 
 /// Decodes a port's attributes. A switch that the kernel does not know is as if it were untouched.
