@@ -1,13 +1,14 @@
 //! Two guests of one network hold the same address.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use kvmnet_probes::facts::Lease;
+use kvmnet_probes::facts::{Lease, Libvirt};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Scene, fact, fix, vm};
 use crate::engine::quoted;
-use crate::model::{AddressSource, Claim, Nic};
+use crate::model::{AddressSource, Claim, Nic, NicAddress};
 
 pub(super) const CHECK: Check = Check {
     id: "duplicate-ip",
@@ -27,43 +28,51 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
-    let nics: Vec<&Nic> = scene.topology.nics.iter().filter(|nic| nic.active).collect();
-    let mut found = Vec::new();
-    for (at, nic) in nics.iter().enumerate() {
-        for address in held(nic) {
-            let holds = |other: &&&Nic| {
-                other.network.is_some()
-                    && other.network == nic.network
-                    && held(other).any(|held| held == address)
-            };
-            // A VM answers on each of its NICs for the addresses of all of them.
-            let mut twins: Vec<&Nic> =
-                nics[at + 1..].iter().filter(|other| other.vm != nic.vm).filter(holds).copied().collect();
-            if !twins.is_empty() && !nics[..at].iter().any(|before| holds(&before)) {
-                twins.insert(0, nic);
-                found.push(diagnose(scene, address, &twins));
-            }
-        }
-    }
-    found
+    conflicts(scene).iter().map(|conflict| diagnose(scene, conflict)).collect()
 }
 
 /// What explains that packets from or to a NIC go astray, if it is one of those that hold one address.
 pub(super) fn of_claim(scene: &Scene<'_>, claim: &Claim) -> Option<Diagnosis> {
-    let mut nics = scene.nics_of(claim);
-    nics.find_map(|nic| facts(scene).into_iter().find(|found| found.subjects.contains(&vm(&nic.vm))))
+    let claimed = |conflict: &&Conflict<'_>| scene.nics_of(claim).any(|nic| conflict.twins.contains(&nic));
+    conflicts(scene).iter().find(claimed).map(|conflict| diagnose(scene, conflict))
 }
 
-/// The addresses that the guest itself says are its own.
+/// An address of one network and the NICs of several VMs that hold it.
+struct Conflict<'a> {
+    network: usize,
+    address: IpAddr,
+    twins: Vec<&'a Nic>,
+}
+
+fn conflicts<'a>(scene: &Scene<'a>) -> Vec<Conflict<'a>> {
+    let mut holders: BTreeMap<(usize, IpAddr), Vec<&Nic>> = BTreeMap::new();
+    for nic in scene.topology.nics.iter().filter(|nic| nic.active) {
+        for (network, address) in
+            nic.network.into_iter().flat_map(|network| held(nic).map(move |at| (network, at)))
+        {
+            holders.entry((network, address)).or_default().push(nic);
+        }
+    }
+    // A VM answers on each of its NICs for the addresses of all of them.
+    holders.retain(|_, nics| nics.iter().any(|nic| nic.vm != nics[0].vm));
+    holders.into_iter().map(|((network, address), twins)| Conflict { network, address, twins }).collect()
+}
+
+/// Who says that a NIC holds an address: the guest itself, asked by ARP or through its agent.
+fn witness(known: &NicAddress) -> Option<&'static str> {
+    let by = |source| known.sources.contains(&source);
+    if by(AddressSource::Wire) { Some("wire") } else { by(AddressSource::Agent).then_some("libvirt") }
+}
+
 fn held(nic: &Nic) -> impl Iterator<Item = IpAddr> {
-    let own = |source: &AddressSource| matches!(source, AddressSource::Wire | AddressSource::Agent);
-    nic.addresses.iter().filter(move |known| known.sources.iter().any(own)).map(|known| known.address)
+    nic.addresses.iter().filter(|known| witness(known).is_some()).map(|known| known.address)
 }
 
-fn diagnose(scene: &Scene<'_>, address: IpAddr, twins: &[&Nic]) -> Diagnosis {
+fn diagnose(scene: &Scene<'_>, conflict: &Conflict<'_>) -> Diagnosis {
+    let Conflict { network, address, twins } = conflict;
     let names: Vec<String> = twins.iter().map(|nic| nic.label()).collect();
     let names = names.join(" and ");
-    let leased = twins.iter().find_map(|nic| Some((*nic, lease(scene, nic, address)?)));
+    let leased = twins.iter().find_map(|nic| Some((*nic, lease(scene, nic, *address)?)));
     let how = match leased {
         Some((nic, _)) if twins.iter().all(|other| *other == nic || !has_lease(scene, other)) => format!(
             "the lease is {}'s: the other has it set by hand, or asks for leases by the same client identifier \
@@ -75,7 +84,11 @@ fn diagnose(scene: &Scene<'_>, address: IpAddr, twins: &[&Nic]) -> Diagnosis {
     };
     let mut evidence: Vec<_> = twins
         .iter()
-        .map(|nic| fact("wire", format!("{} ({}) holds {address}", nic.label(), nic.mac)))
+        .map(|nic| {
+            let known = nic.addresses.iter().find(|known| known.address == *address);
+            let words = format!("{} ({}) says that it holds {address}", nic.label(), nic.mac);
+            fact(known.and_then(witness).unwrap_or("libvirt"), words)
+        })
         .collect();
     if let Some((nic, lease)) = leased {
         let client = lease.client_id.as_ref().map(|id| format!(", client id {id}")).unwrap_or_default();
@@ -83,7 +96,7 @@ fn diagnose(scene: &Scene<'_>, address: IpAddr, twins: &[&Nic]) -> Diagnosis {
     }
     let other = twins.iter().find(|nic| leased.is_none_or(|(holder, _)| holder != **nic));
     Diagnosis {
-        key: address.to_string(),
+        key: format!("{network} {address}"),
         subjects: twins.iter().map(|nic| vm(&nic.vm)).collect(),
         title: format!("{names}: both hold {address}"),
         cause: format!("{names} both answer for {address}; {how}."),
@@ -97,8 +110,7 @@ fn diagnose(scene: &Scene<'_>, address: IpAddr, twins: &[&Nic]) -> Diagnosis {
 }
 
 fn leases<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a Lease> {
-    let networks = scene.snapshot.libvirt.known().map_or(&[][..], |libvirt| &libvirt.networks);
-    networks.iter().flat_map(|network| &network.leases)
+    scene.snapshot.libvirt.known().into_iter().flat_map(Libvirt::leases)
 }
 
 fn lease<'a>(scene: &Scene<'a>, nic: &Nic, address: IpAddr) -> Option<&'a Lease> {

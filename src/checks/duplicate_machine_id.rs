@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kvmnet_probes::facts::Lease;
+use kvmnet_probes::facts::{Lease, Libvirt};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Scene, fact, fix, vm};
@@ -26,8 +26,7 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
-    let networks = scene.snapshot.libvirt.known().map_or(&[][..], |libvirt| &libvirt.networks);
-    let leases = || networks.iter().flat_map(|network| &network.leases);
+    let leases = || scene.snapshot.libvirt.known().into_iter().flat_map(Libvirt::leases);
     let mut by_duid: BTreeMap<&str, Vec<(&Nic, &Lease)>> = BTreeMap::new();
     for (nic, ipv6) in scene.topology.nics.iter().flat_map(|nic| [(nic, false), (nic, true)]) {
         let of_nic = |lease: &&Lease| lease.mac == Some(nic.mac) && lease.address.is_ipv6() == ipv6;

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use kvmnet_probes::facts::{Bridge, IfIndex, IfName, Link, LinkKind, Snapshot};
+use kvmnet_probes::facts::{Bridge, IfIndex, IfName, Libvirt, Link, LinkKind, Snapshot};
 use kvmnet_probes::wire::{Device, SHADOW_TAP_OUI, Shadow, StandIn};
 
 use kvmnet_reports::{Observed, Predicted};
@@ -134,11 +134,7 @@ fn free(snapshot: &Snapshot, topology: &Topology, network: &NetworkZone, subnet:
     let held = topology.nics.iter().flat_map(|nic| &nic.addresses).map(|known| known.address);
     let seen = snapshot.neighbours.items().iter().map(|neighbour| neighbour.address);
     let own = snapshot.addresses.items().iter().map(|address| address.net.addr());
-    let leased = libvirt
-        .into_iter()
-        .flat_map(|libvirt| &libvirt.networks)
-        .flat_map(|known| &known.leases)
-        .map(|lease| lease.address);
+    let leased = libvirt.into_iter().flat_map(Libvirt::leases).map(|lease| lease.address);
     let taken: HashSet<IpAddr> = reserved.chain(held).chain(seen).chain(own).chain(leased).collect();
     let is_dynamic = |address: Ipv4Addr| {
         served()

@@ -36,6 +36,13 @@ pub struct Libvirt {
     pub unread: Vec<String>,
 }
 
+impl Libvirt {
+    /// The leases of all networks.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.networks.iter().flat_map(|network| &network.leases)
+    }
+}
+
 /// Which daemon answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
