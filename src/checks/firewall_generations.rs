@@ -1,9 +1,10 @@
 //! Rules of iptables-legacy stand beside those of nf_tables.
 
-use kvmnet_probes::facts::{Chain, Family, Policy, Table};
+use kvmnet_probes::facts::{Chain, Policy, Table};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Scene, fact, fix};
+use crate::engine::admit::iptables;
 
 pub(super) const CHECK: Check = Check {
     id: "firewall-generations",
@@ -31,7 +32,7 @@ fn facts(scene: &Scene<'_>) -> Vec<Diagnosis> {
     }
     let rules = |table: &Table| table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>();
     let total: usize = legacy.iter().map(|table| rules(table)).sum();
-    let binary = |family| if family == Family::Ip6 { "ip6tables-legacy" } else { "iptables-legacy" };
+    let binary = |family| iptables(family, true);
     let mut commands: Vec<String> =
         legacy.iter().map(|table| format!("{}-save", binary(table.family))).collect();
     commands.dedup();

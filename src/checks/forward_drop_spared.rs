@@ -1,9 +1,10 @@
 //! FORWARD drops by policy, and guests pass only because libvirt's rules come first in the same chain.
 
-use kvmnet_probes::facts::{Chain, Family, Hook, Policy, Table};
+use kvmnet_probes::facts::{Chain, Generation, Hook, Policy, Table};
 use kvmnet_reports::Severity;
 
 use super::check::{Category, Check, Diagnosis, Scene, fact, fix};
+use crate::engine::admit::iptables;
 use crate::engine::libvirt::{jumps, network_service};
 
 pub(super) const CHECK: Check = Check {
@@ -35,7 +36,8 @@ fn spares(chain: &Chain) -> bool {
 }
 
 fn diagnose(scene: &Scene<'_>, table: &Table, chain: &Chain) -> Diagnosis {
-    let binary = if table.family == Family::Ip6 { "ip6tables" } else { "iptables" };
+    let legacy = table.generation == Generation::XtablesLegacy;
+    let binary = iptables(table.family, legacy);
     let name = &chain.name;
     Diagnosis {
         key: format!("{binary} {name}"),
@@ -45,7 +47,7 @@ fn diagnose(scene: &Scene<'_>, table: &Table, chain: &Chain) -> Diagnosis {
             "the policy of {name} is DROP; libvirt's own rules in it accept the guests' packets before."
         ),
         evidence: vec![fact(
-            "nf-tables",
+            if legacy { "xtables-legacy" } else { "nf-tables" },
             format!("{binary} -S {name}: policy DROP, jumps to {}", jumps(chain).0.join(", ")),
         )],
         fix: fix(

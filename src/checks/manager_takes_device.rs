@@ -36,7 +36,12 @@ fn is_libvirts(scene: &Scene<'_>, device: &IfName) -> bool {
 fn diagnose(scene: &Scene<'_>, manager: &Manager) -> Option<Diagnosis> {
     let taken: Vec<&TakenDevice> =
         manager.takes.iter().filter(|taken| is_libvirts(scene, &taken.device)).collect();
-    let first = taken.first()?;
+    let mut files: Vec<String> = taken.iter().map(|taken| format!("{} ({})", taken.path, taken.by)).collect();
+    files.dedup();
+    if files.is_empty() {
+        return None;
+    }
+    let files = files.join(" and ");
     let names: Vec<&str> = taken.iter().map(|taken| taken.device.as_str()).collect();
     let names = names.join(", ");
     let pattern = |name: &str| if name.starts_with("vnet") { "vnet*".to_owned() } else { name.to_owned() };
@@ -44,14 +49,14 @@ fn diagnose(scene: &Scene<'_>, manager: &Manager) -> Option<Diagnosis> {
     patterns.sort_unstable();
     patterns.dedup();
     Some(Diagnosis {
-        key: first.path.clone(),
+        key: manager.evidence.clone(),
         subjects: taken.iter().map(|taken| link(&taken.device)).collect(),
         title: format!("systemd-networkd takes {names}"),
         cause: format!(
-            "{} ({}) means {names} too, which are libvirt's: when networkd is restarted it takes their addresses away.",
-            first.path, first.by
+            "by a pattern {files} takes {names} too, which are libvirt's: when networkd is restarted it takes their \
+             addresses away."
         ),
-        evidence: vec![fact("managers", format!("{}; {}: {}", manager.evidence, first.path, first.by))],
+        evidence: vec![fact("managers", format!("{}; {files}", manager.evidence))],
         fix: fix(
             [format!(
                 "printf '[Match]\\nName=%s\\n[Link]\\nUnmanaged=yes\\n' {} > /etc/systemd/network/00-libvirt.network",

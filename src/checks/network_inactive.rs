@@ -74,7 +74,9 @@ fn diagnose(scene: &Scene<'_>, zone: &NetworkZone) -> Diagnosis {
     squatters.dedup();
     if !squatters.is_empty() {
         let names = squatters.join(" and ");
-        why = format!("; it cannot be, as {names} of all addresses, where its dnsmasq has to listen");
+        why = format!(
+            "; {names} of all addresses, where its dnsmasq has to listen, and may keep it from starting"
+        );
         first = "before the commands stop that server, or bind it to its own devices (dnsmasq: `bind-interfaces` \
                  with `interface=`). ";
         evidence.extend(squatters.into_iter().map(|squatter| fact("listeners", squatter)));

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use kvmnet_probes::facts::Family;
 use kvmnet_reports::{Fix, Severity};
 
 use super::check::{Category, Check, Diagnosis, Scene, fix, network};
+use crate::engine::admit::{family_word, iptables};
 use crate::engine::quoted;
 use crate::model::Claim;
 
@@ -86,7 +88,8 @@ pub(super) fn diagnose(scene: &Scene<'_>, claim: &Claim, bytes: u16, loss: Large
 
 /// Lets the errors in that belong to what the VMs sent.
 fn accept_related(claim: &Claim, bridge: &str) -> Fix {
-    let (iptables, family) = if claim.ipv6 { ("ip6tables", "ip6") } else { ("iptables", "ip") };
+    let family = if claim.ipv6 { Family::Ip6 } else { Family::Ip };
+    let (iptables, family) = (iptables(family, false), family_word(family));
     fix(
         [format!("{iptables} -I FORWARD -o {} -m conntrack --ctstate RELATED -j ACCEPT", quoted(bridge))],
         &format!(
@@ -98,7 +101,7 @@ fn accept_related(claim: &Claim, bridge: &str) -> Fix {
 
 /// Makes the VMs send what fits.
 fn smaller(claim: &Claim, first: &str) -> Fix {
-    let iptables = if claim.ipv6 { "ip6tables" } else { "iptables" };
+    let iptables = iptables(if claim.ipv6 { Family::Ip6 } else { Family::Ip }, false);
     let note = format!(
         "{first}; until then `<mtu size='1400'/>` in the network or the interface lets the VMs send smaller packets once they \
          are started anew, and `{iptables} -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1300` \

@@ -102,7 +102,11 @@ fn diagnose(setting: &SysctlSetting, now: i64, cut: &Cut) -> Diagnosis {
             fact("sysctl-files", format!("{path}: {dotted} = {value}")),
         ],
         fix: fix(
-            [format!("sed -i -E 's|^ *-?{}[ =].*|{dotted} = {now}|' {}", pattern(name), quoted(path))],
+            [format!(
+                "sed -i -E 's|^[[:space:]]*-?{}[[:space:]=].*|{dotted} = {now}|' {}",
+                pattern(name),
+                quoted(path)
+            )],
             "if a program or package owns the file, write the same into a file of /etc/sysctl.d whose name sorts later",
         ),
     }

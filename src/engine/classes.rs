@@ -34,10 +34,8 @@ pub fn representatives(facts: &Facts<'_>, topology: &Topology) -> Vec<usize> {
 pub fn set_apart(facts: &Facts<'_>, topology: &Topology) -> Vec<bool> {
     let world = World::new(facts);
     let mentioned = Mentioned::on(world);
-    let hooked = |link: &Link| {
-        let hooks = world.snapshot.traffic_control.items().iter();
-        hooks.filter(|hook| hook.device == link.index).count() > 0
-    };
+    let hooked =
+        |link: &Link| world.snapshot.traffic_control.items().iter().any(|hook| hook.device == link.index);
     let apart = |nic: &Nic| {
         let Some(link) = nic.tap_index.and_then(|tap| world.link(tap)) else { return true };
         !link.xdp.is_empty()
