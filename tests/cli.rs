@@ -153,6 +153,11 @@ fn wrong_arguments_are_refused() {
     ] {
         refused(&kvmnet(arguments), 2, &["--help"]);
     }
+    refused(
+        &kvmnet(&["doctor", "--rate", "0"]),
+        2,
+        &["invalid value '0' for '--rate <PACKETS>': 0 is not in 1..="],
+    );
     let nothing = kvmnet(&[]);
     assert_eq!(nothing.status.code(), Some(2));
     assert!(stderr(&nothing).contains("Usage:"));
@@ -486,7 +491,10 @@ fn ports_that_disagree_are_said() {
 fn an_interrupt_ends_the_program_at_once() {
     let directory = directory("interrupt");
     let path = directory.join("out");
-    let mut child = command(&["doctor", "--snapshot", "-", "-o", path.to_str().expect("text")])
+    // Whoever runs the tests in the background may ignore interrupts, and a child inherits that.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", PROGRAM, "doctor", "--snapshot", "-", "-o"])
+        .arg(&path)
         .stdin(Stdio::piped())
         .spawn()
         .expect("kvmnet starts");

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::{Args, ValueEnum, value_parser};
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Observation};
@@ -61,10 +62,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     /// Send no more than so many packets in any second
-    #[arg(long, value_name = "PACKETS", default_value_t = Limits::RATE)]
+    #[arg(long, value_name = "PACKETS", default_value_t = Limits::RATE, value_parser = rate())]
     rate: NonZeroU32,
     /// Send no more than so many packets in any second as one VM, or to one
-    #[arg(long, value_name = "PACKETS", default_value_t = Limits::RATE_PER_VM)]
+    #[arg(long, value_name = "PACKETS", default_value_t = Limits::RATE_PER_VM, value_parser = rate())]
     rate_per_vm: NonZeroU32,
     /// The least severe finding for which the exit code is 1
     #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOn::Error)]
@@ -107,6 +108,11 @@ struct Request {
     format: Format,
     destination: Destination,
     color: Color,
+}
+
+/// Packets in a second: none at all is no rate.
+fn rate() -> impl TypedValueParser<Value = NonZeroU32> {
+    value_parser!(u32).range(1..).try_map(NonZeroU32::try_from)
 }
 
 impl Request {

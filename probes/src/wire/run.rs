@@ -66,7 +66,8 @@ impl Ready<'_> {
     ///
     /// What is sent is real traffic: MAC tables, connection tracking and the kernel's neighbour tables
     /// see it as they see the VM's own, and forget it as they forget that. Nothing else is left, also if
-    /// the process is killed: what it holds are sockets and an XDP program that is attached to nothing.
+    /// the process is killed: what it holds are sockets, taps that are gone when it is, and an XDP program that is
+    /// attached to nothing.
     pub async fn run(self) -> Vec<Observation> {
         let mut run = match self.run {
             Ok(run) => run,
