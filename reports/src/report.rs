@@ -23,6 +23,9 @@ pub struct Report {
     pub matrix: Vec<Cell>,
     /// What is wrong, or will be, most healing first.
     pub findings: Vec<Finding>,
+    /// What the policy says of it, if there is one.
+    #[serde(default)]
+    pub policy: Option<Policy>,
     /// The counts and the verdict.
     pub summary: Summary,
 }
@@ -289,6 +292,43 @@ pub struct Fix {
     pub note: Option<String>,
     /// Whether guests are interrupted.
     pub disruptive: bool,
+}
+
+/// What a policy says of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Policy {
+    /// The file.
+    pub file: String,
+    /// Its assertions, in the file's order, and what became of them.
+    pub assertions: Vec<Assertion>,
+    /// The findings that it accepts, with its reasons. They are not among the report's findings.
+    pub accepted: Vec<Accepted>,
+}
+
+/// One sentence of a policy: who must reach whom, or must not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Assertion {
+    /// What the policy calls it, or what it says: `vm:web* to vm:db1: deny any`.
+    pub name: String,
+    /// The line of the file where it begins, from 1.
+    pub line: usize,
+    /// Indices into the matrix of the cells that it speaks of.
+    pub cells: Vec<usize>,
+    /// Whether it holds for all of them.
+    pub verdict: CellVerdict,
+}
+
+/// A finding that a policy accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {
+    /// The finding.
+    pub finding: Finding,
+    /// Why it is accepted.
+    pub reason: String,
+    /// The last day on which it is, as `2027-01-31`; none: for good.
+    pub until: Option<String>,
+    /// The line of the file, from 1.
+    pub line: usize,
 }
 
 /// The counts and the verdict.

@@ -87,6 +87,7 @@ pub fn report(
         nics: nics(topology),
         matrix,
         findings,
+        policy: None,
         summary,
     }
 }

@@ -134,6 +134,7 @@ pub(crate) fn healthy() -> Report {
         ],
         matrix,
         findings: Vec::new(),
+        policy: None,
         summary: Summary { ok: 0, gaps: 0, unknown: 0, proved: 0, verdict: Verdict::Verified },
     })
 }
