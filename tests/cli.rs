@@ -85,7 +85,9 @@ fn refused(output: &Output, code: i32, said: &[&str]) {
 
 #[test]
 fn help_shows_examples_and_exit_codes() {
-    for subcommand in [&[][..], &["doctor"], &["explain"], &["ports"], &["snapshot"], &["trace"]] {
+    for subcommand in
+        [&[][..], &["check"], &["doctor"], &["explain"], &["policy"], &["ports"], &["snapshot"], &["trace"]]
+    {
         let output = kvmnet(&[subcommand, &["--help"]].concat());
         assert_eq!(output.status.code(), Some(0));
         for part in ["Usage: kvmnet", "Examples:\n  kvmnet ", "Exit codes:\n  0 ", "\n  70  a bug"] {
@@ -100,8 +102,21 @@ fn help_shows_examples_and_exit_codes() {
 fn the_reference_is_fresh() {
     let mut fresh =
         "# Command line\n\nGenerated from `--help` by `KVMNET_UPDATE=1 cargo test --test cli`.\n".to_owned();
-    for subcommand in ["", "doctor", "trace", "ports", "explain", "snapshot", "demo"] {
-        let arguments: Vec<_> = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+    let subcommands = [
+        "",
+        "doctor",
+        "check",
+        "policy",
+        "policy init",
+        "policy lint",
+        "trace",
+        "ports",
+        "explain",
+        "snapshot",
+        "demo",
+    ];
+    for subcommand in subcommands {
+        let arguments: Vec<_> = subcommand.split_whitespace().chain(["--help"]).collect();
         let title = ["kvmnet", subcommand].join(" ");
         let output = kvmnet(&arguments);
         let help: Vec<_> = stdout(&output).trim_end().lines().map(str::trim_end).collect();

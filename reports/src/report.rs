@@ -1,5 +1,7 @@
 //! The report's types. Their JSON form is an interface: see `docs/report.schema.json`.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,19 @@ pub struct Report {
     pub policy: Option<Policy>,
     /// The counts and the verdict.
     pub summary: Summary,
+}
+
+impl Report {
+    /// The cells of the models: those that no assertion speaks of.
+    pub fn modelled(&self) -> impl Iterator<Item = &Cell> {
+        let asserted: BTreeSet<usize> = self
+            .policy
+            .iter()
+            .flat_map(|policy| &policy.assertions)
+            .flat_map(|one| one.cells.iter().copied())
+            .collect();
+        self.matrix.iter().enumerate().filter(move |(at, _)| !asserted.contains(at)).map(|(_, cell)| cell)
+    }
 }
 
 /// The host that was examined.
@@ -312,10 +327,14 @@ pub struct Assertion {
     pub name: String,
     /// The line of the file where it begins, from 1.
     pub line: usize,
-    /// Indices into the matrix of the cells that it speaks of.
+    /// The pairs of ends that it speaks of.
+    pub pairs: usize,
+    /// Indices into the matrix of the cells that stand for them: of pairs that no rule tells apart there is one.
     pub cells: Vec<usize>,
-    /// Whether it holds for all of them.
+    /// Whether it holds for all of them. Where there is none it is unknown.
     pub verdict: CellVerdict,
+    /// Who was left out.
+    pub note: Option<String>,
 }
 
 /// A finding that a policy accepts.

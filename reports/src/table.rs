@@ -3,6 +3,7 @@
 mod findings;
 mod fold;
 mod networks;
+mod policy;
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,6 +15,7 @@ use crate::{Observed, Report, Severity, SourceStatus, Verdict};
 pub fn write(report: &Report, form: Form, mut out: impl io::Write) -> io::Result<()> {
     header(report, form, &mut out)?;
     networks::write(report, form, &mut out)?;
+    policy::write(report, form, &mut out)?;
     findings::write(report, form, &mut out)?;
     sources(report, form, &mut out)?;
     summary(report, form, &mut out)

@@ -136,6 +136,22 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// The modes of the networks promise that nothing passes; what the policy denies besides, they may allow.
+    pub fn mode_denies(self, claim: &Claim) -> bool {
+        claim.assertion.is_none() || crate::model::is_denied(self.topology, claim)
+    }
+
+    /// An end of a claim in words.
+    pub fn in_words(self, zone: Zone) -> String {
+        match zone {
+            Zone::Nic(at) => self.topology.nics.get(at).map_or_else(|| "a VM".to_owned(), Nic::label),
+            Zone::Gateway(_) => "the gateway".to_owned(),
+            Zone::Host => "the host".to_owned(),
+            Zone::Internet => "the internet".to_owned(),
+            Zone::Outside => "the outside".to_owned(),
+        }
+    }
+
     /// The NIC that the packet is meant for which is stopped: the answer, the one that asked.
     pub fn meant_for(self, gap: &Gap<'_>) -> Option<&'a Nic> {
         let zone = if gap.step?.reply { gap.claim.from } else { gap.claim.to };

@@ -46,5 +46,7 @@ fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
 /// The network that the packets come from, if libvirt has no rules for them.
 pub(super) fn unguarded<'a>(scene: &Scene<'a>, gap: &Gap<'_>) -> Option<&'a NetworkZone> {
     let zone = scene.networks_of(gap.claim).next()?;
-    (gap.step.is_none() && gap.claim.ipv6 && zone.in_libvirt && zone.gateway(true).is_none()).then_some(zone)
+    let denied = scene.mode_denies(gap.claim);
+    (denied && gap.step.is_none() && gap.claim.ipv6 && zone.in_libvirt && zone.gateway(true).is_none())
+        .then_some(zone)
 }

@@ -29,6 +29,7 @@ pub(super) const CHECK: Check = Check {
 fn cause(scene: &Scene<'_>, gap: &Gap<'_>) -> Option<Diagnosis> {
     let rules_are_gone = |zone| libvirt::rules_are_gone(scene.snapshot, zone, gap.claim.ipv6);
     if gap.step.is_some()
+        || !scene.mode_denies(gap.claim)
         || unguarded(scene, gap).is_some()
         || scene.nics_of(gap.claim).any(|nic| scene.is_astray(nic))
         || scene.networks_of(gap.claim).any(rules_are_gone)

@@ -53,6 +53,8 @@ mod no_way_back;
 mod notrack;
 mod opaque_drop;
 mod pmtu_blackhole;
+mod policy_against_mode;
+mod policy_leak;
 mod policy_table_first;
 mod route_drop;
 mod rp_filter;
@@ -129,6 +131,8 @@ pub const CHECKS: &[&Check] = &[
     &notrack::CHECK,
     &opaque_drop::CHECK,
     &pmtu_blackhole::CHECK,
+    &policy_against_mode::CHECK,
+    &policy_leak::CHECK,
     &policy_table_first::CHECK,
     &route_drop::CHECK,
     &rp_filter::CHECK,
@@ -196,6 +200,11 @@ pub fn pmtu_blackhole(
 /// The ports of a LAN's bridge carry packets of different size.
 pub fn mtu_differs(scene: &Scene<'_>, zone: &NetworkZone) -> Option<(&'static Check, Diagnosis)> {
     Some((&mtu_differs::CHECK, mtu_differs::of_lan(scene, zone)?))
+}
+
+/// The id of the finding that the policy allows what a mode forbids.
+pub fn policy_against_mode() -> &'static str {
+    policy_against_mode::CHECK.id
 }
 
 /// Packets that a guest gets and does not answer.

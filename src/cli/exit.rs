@@ -77,6 +77,9 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
     let mut text = format!("error: {}\n", printable_prose(&chain.join(": ")));
     let failure = error.downcast_ref::<Failure>();
+    for line in failure.map(Failure::place).unwrap_or_default() {
+        let _ = writeln!(text, "{}", printable_prose(line));
+    }
     if let Some(hint) = failure.and_then(Failure::hint) {
         let _ = writeln!(text, "\nhint: {hint}");
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kvmnet_reports::text::printable_list;
 
 use super::exit;
+use super::policy_file::BadPolicy;
 
 /// Why the program could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,12 @@ pub(crate) enum Failure {
     /// The snapshot has the right version and the wrong content.
     #[error("cannot use the snapshot {}", name(.path))]
     UnfitSnapshot { path: PathBuf, source: serde_json::Error },
+    /// The policy's text could not be had.
+    #[error("cannot read the policy {}", name(.path))]
+    ReadPolicy { path: PathBuf, source: io::Error },
+    /// The policy says something that cannot be used.
+    #[error("{0}")]
+    BadPolicy(Box<BadPolicy>),
     /// A file could not be written.
     #[error("cannot write {}", name(.path))]
     Write { path: PathBuf, source: io::Error },
@@ -56,7 +63,7 @@ pub(crate) enum Failure {
 }
 
 /// How a file is called in a message.
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     if path == Path::new("-") { "on standard input".to_owned() } else { path.display().to_string() }
 }
 
@@ -67,7 +74,14 @@ impl Failure {
             Self::ReadSnapshot { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
                 Some("--snapshot wants the file that `kvmnet snapshot -o FILE` wrote".to_owned())
             }
+            Self::ReadPolicy { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("`kvmnet policy init` writes one from the present state, to begin with".to_owned())
+            }
+            Self::BadPolicy(bad) => {
+                bad.wanted.as_ref().map(|(wanted, known)| did_you_mean("name", wanted, known))
+            }
             Self::ReadSnapshot { .. }
+            | Self::ReadPolicy { .. }
             | Self::Write { .. }
             | Self::Stdout(_)
             | Self::Privileges(_)
@@ -84,6 +98,14 @@ impl Failure {
             Self::NoSuchNic { has, .. } => Some(format!("it has {has} NICs, counted from 1")),
             Self::NobodyHas { .. } => Some("`kvmnet ports` lists the addresses that are known".to_owned()),
             Self::NamesUnknown { .. } => Some("run as root, or give the connection with --uri".to_owned()),
+        }
+    }
+
+    /// The lines of the file that it is about, as they stand there.
+    pub(crate) fn place(&self) -> &[String] {
+        match self {
+            Self::BadPolicy(bad) => &bad.place,
+            _ => &[],
         }
     }
 

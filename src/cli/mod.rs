@@ -6,14 +6,18 @@
     reason = "the command line is the one place with files, clocks and the environment"
 )]
 
+mod check;
 mod demo;
 mod doctor;
 mod endpoint;
+mod examination;
 mod exit;
 mod explain;
 mod facts;
 mod failure;
 mod output;
+mod policy;
+mod policy_file;
 mod ports;
 mod progress;
 mod select;
@@ -36,6 +40,7 @@ Examples:
   kvmnet ports                          which VM is behind which tap, in which bridge
   kvmnet trace --from vm:web1 --to internet
                                         one packet's path, rule by rule
+  kvmnet check isolation.yaml           does it hold what a policy asserts?
   kvmnet snapshot --anonymize -o host.json
   kvmnet doctor --snapshot host.json    the same questions to a recorded host
 
@@ -55,9 +60,11 @@ struct Arguments {
 /// Every subcommand.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Arguments),
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
     Explain(explain::Arguments),
+    Policy(policy::Arguments),
     Ports(ports::Arguments),
     Snapshot(snapshot::Arguments),
     Trace(trace::Arguments),
@@ -66,9 +73,11 @@ enum Command {
 impl Command {
     fn run(self, color: Color) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Check(arguments) => check::run(arguments, color),
             Self::Demo(arguments) => demo::run(&arguments),
             Self::Doctor(arguments) => doctor::run(arguments, color),
             Self::Explain(arguments) => explain::run(&arguments, color),
+            Self::Policy(arguments) => policy::run(arguments),
             Self::Ports(arguments) => ports::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),
             Self::Trace(arguments) => trace::run(arguments, color),

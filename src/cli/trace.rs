@@ -18,7 +18,7 @@ use super::output::{Color, Destination, Format};
 use super::{endpoint, exit, facts, progress};
 use crate::engine::owner::{Owner, owner};
 use crate::engine::{Decision, Engine, Facts, Fate, Site, Step};
-use crate::model::{Claim, Topology, Traffic};
+use crate::model::{Claim, Selection, Topology, Traffic};
 use crate::verify::{self, Reach};
 use endpoint::Endpoint;
 
@@ -111,6 +111,8 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         ipv6: ends.destination.or(ends.source).is_some_and(|address| address.is_ipv6()),
         traffic,
         expected: Expected::Allow,
+        selection: Selection::default(),
+        assertion: None,
     };
     let form = destination.form(color);
     let facts = Facts::new(&snapshot);
@@ -245,8 +247,7 @@ fn survey(engine: &mut Engine<'_>, claim: &Claim, [from, to]: [String; 2]) -> Re
             surveyed.map_err(|_| Failure::Usage("these packets are too many kinds to be told apart"))?;
         let Some(surveyed) = surveyed else {
             return Err(Failure::Usage(
-                "--all follows packets from a VM or the outside to another VM or the internet; without it one \
-                 packet is followed, also to or from the host",
+                "--all follows packets of a VM or of the outside; without it one packet is followed, also of the host",
             ));
         };
         ways.extend(surveyed.into_iter().map(|way| {

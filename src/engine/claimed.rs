@@ -10,7 +10,7 @@ use super::packet_set::{Arena, Decided, Field};
 use super::packets::{Body, Packets};
 use super::walk::Walk;
 use super::{Decision, Site, device};
-use crate::model::{Attachment, Claim, NetworkZone, Topology, Traffic, Zone};
+use crate::model::{Attachment, Claim, NetworkZone, Selection, Topology, Traffic, Zone};
 
 /// The port from which the packets that stand for claims are sent.
 pub(super) const SOURCE_PORT: u16 = 49152;
@@ -42,6 +42,8 @@ pub(super) struct Journey {
     /// The mode of the network in which the packet begins.
     pub(super) mode: Option<ForwardMode>,
     pub(super) lan_gateway: Option<IpAddr>,
+    /// Of all packets those that are asked about.
+    pub(super) selection: Selection,
 }
 
 /// No device has this index: there is no uplink.
@@ -99,6 +101,7 @@ pub(super) fn journey(walk: &mut Walk<'_, '_>, claim: &Claim) -> Option<Journey>
         denied,
         mode: zone.map(|zone| zone.mode),
         lan_gateway: zone.filter(|_| is_lan).and_then(|zone| zone.lan_gateway),
+        selection: claim.selection.clone(),
     })
 }
 

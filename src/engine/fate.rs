@@ -140,6 +140,14 @@ pub enum Site {
 const MAIN: u32 = 254;
 
 impl Site {
+    /// It stops every packet, whatever is in it.
+    pub fn stops_all(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTap { .. } | Self::Link { .. } | Self::NoMaster { .. } | Self::NoLanPort { .. }
+        )
+    }
+
     /// No route, or the default one: what decides where a subnet's own route is gone. A more specific route, and
     /// one of another table, is there in any case.
     pub fn is_last_resort(&self) -> bool {

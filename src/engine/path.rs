@@ -279,7 +279,7 @@ fn bridged(
 }
 
 /// What routing must do with a packet for it to come to the end.
-fn aim(walk: &mut Walk<'_, '_>, journey: &Journey, to: End) -> Option<Towards> {
+pub(super) fn aim(walk: &mut Walk<'_, '_>, journey: &Journey, to: End) -> Option<Towards> {
     match to {
         End::Host => Some(Towards::Host),
         End::Nic(nic) => attachment(walk, journey, nic).map(|(_, bridge)| Towards::Device(bridge)),

@@ -7,8 +7,9 @@
 //!
 //! What stays in one bridge is followed there alone: that is what isolated ports are about.
 //!
-//! Not among them are later fragments, which nobody can put together without the first, packets that end
-//! in the host, and frames that are neither IP nor ARP.
+//! Not among them are later fragments, which nobody can put together without the first, what a program of the host sends
+//! from another of its addresses than the kernel's choice, ARP to and from the host, and frames that are neither IP nor
+//! ARP.
 
 use std::net::IpAddr;
 
@@ -16,16 +17,19 @@ use kvmnet_probes::facts::{Family, Hook, IfIndex, Mac};
 use kvmnet_reports::Expected;
 
 use super::claimed::{End, Journey, SOURCE_PORT, journey};
+use super::host::{send, take_in};
 use super::outward::{Walked, any};
 use super::packet_set::field::{ARP, IPV4, IPV6, address_value};
-use super::packet_set::{Bdd, Decided, Field, HostSets, Packet, PacketSet, Undecided};
+use super::packet_set::{Arena, Bdd, Decided, Field, Headers, HostSets, Packet, PacketSet, Truth, Undecided};
 use super::packets::{Packets, number};
 use super::path::ends::{attachment, router_mac};
+use super::path::enter::{Entered, enter, go_up};
 use super::path::leave::leave_host;
-use super::path::{Engine, NODES, answers_directly, carry};
+use super::path::{Engine, NODES, aim, answers_directly, carry};
+use super::route::in_prefix;
 use super::walk::Taken;
 use super::{Decision, hooks};
-use crate::model::{Claim, NetworkZone, Topology, Traffic};
+use crate::model::{Claim, NetworkZone, Protocol, Selection, Topology, Traffic};
 
 /// Whether a denial holds for all packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +97,8 @@ const KEPT: usize = NODES / 2;
 const QUESTION: usize = NODES / 4;
 
 impl Engine<'_> {
-    /// Whether the claim, which must be a denial, holds for all packets; `None` if it is about what cannot
-    /// be followed so: what the host itself sends, or a NIC that no bridge carries.
+    /// Whether the claim, which must be a denial, holds for all packets that it selects; `None` if it is about what
+    /// cannot be followed so: what the host itself sends, or a NIC that no bridge carries.
     pub fn deny(&mut self, claim: &Claim) -> Option<Denial> {
         if claim.expected != Expected::Deny {
             return None;
@@ -152,13 +156,27 @@ impl Engine<'_> {
     pub(super) fn arrivals(&mut self, claim: &Claim, stopped: bool) -> Decided<Option<Vec<Arrival>>> {
         let mut walk = self.walk(Bdd::NONE, stopped);
         let Some(journey) = journey(&mut walk, claim) else { return Ok(None) };
-        if journey.from == End::Host || journey.to == End::Host {
-            return Ok(None);
-        }
         let journey = Journey { source: None, destination: None, ..journey };
         let mut arrivals = Vec::new();
+        match (journey.from, journey.to) {
+            (End::Host, End::Nic(_)) => {
+                arrivals.push(self.sent_by_host(&journey, claim.ipv6, stopped)?);
+                return Ok(Some(arrivals));
+            }
+            (End::Host, End::Host | End::Wire(_)) => return Ok(None),
+            (End::Nic(_) | End::Wire(_), End::Host) => {
+                arrivals.push(self.taken_in(&journey, claim.ipv6, stopped)?);
+                return Ok(Some(arrivals));
+            }
+            (End::Nic(_) | End::Wire(_), End::Nic(_) | End::Wire(_)) => {}
+        }
         if journey.direct {
-            let families = if claim.ipv6 { &[Family::Ip6][..] } else { &[Family::Ip, Family::Arp] };
+            let arp = journey.selection.protocol.is_none();
+            let families = match (claim.ipv6, arp) {
+                (true, _) => &[Family::Ip6][..],
+                (false, true) => &[Family::Ip, Family::Arp],
+                (false, false) => &[Family::Ip],
+            };
             for family in families {
                 arrivals.push(self.in_bridge(&journey, *family, stopped)?);
             }
@@ -183,6 +201,42 @@ impl Engine<'_> {
         let (mut packets, asked) = any(&mut self.host.sets, family)?;
         let mut walk = self.walk(asked, all_sites);
         carry(&mut walk, journey, &mut packets, journey.from, journey.to)?;
+        let walked = Walked::of(walk)?;
+        self.arrival(journey, &packets, asked, walked)
+    }
+
+    /// All packets that programs of the host send to a NIC, with the source that the kernel chooses.
+    fn sent_by_host(&mut self, journey: &Journey, ipv6: bool, all_sites: bool) -> Decided<Arrival> {
+        let family = if ipv6 { Family::Ip6 } else { Family::Ip };
+        let (mut packets, asked) = any(&mut self.host.sets, family)?;
+        let asked = self.meant_for(journey.to, ipv6, &packets, asked)?;
+        let mut walk = self.walk(asked, all_sites);
+        let Some(towards) = aim(&mut walk, journey, journey.to) else {
+            let Walked { undecided, taken, .. } = Walked::of(walk)?;
+            return Ok(Arrival::undecided(ipv6, undecided, taken));
+        };
+        if let Some(out) = send(&mut walk, &mut packets, towards, false)? {
+            leave_host(&mut walk, journey, &mut packets, out, journey.to)?;
+        }
+        let walked = Walked::of(walk)?;
+        self.arrival(journey, &packets, asked, walked)
+    }
+
+    /// All packets of a sender that the host takes in itself.
+    fn taken_in(&mut self, journey: &Journey, ipv6: bool, all_sites: bool) -> Decided<Arrival> {
+        let family = if ipv6 { Family::Ip6 } else { Family::Ip };
+        let (mut packets, asked) = any(&mut self.host.sets, family)?;
+        let mut walk = self.walk(asked, all_sites);
+        let inside = match enter(&mut walk, journey, &mut packets, journey.from, End::Host)? {
+            Entered::Bridge(inside) => Some(inside),
+            Entered::Uplink => None,
+            Entered::Not => {
+                let Walked { undecided, taken, .. } = Walked::of(walk)?;
+                return Ok(Arrival::undecided(ipv6, undecided, taken));
+            }
+        };
+        go_up(&mut walk, &mut packets, inside, false)?;
+        take_in(&mut walk, &mut packets)?;
         let walked = Walked::of(walk)?;
         self.arrival(journey, &packets, asked, walked)
     }
@@ -265,7 +319,7 @@ impl Engine<'_> {
         let mut all = Vec::new();
         for address in own {
             let net = ipnet::IpNet::from(address);
-            all.push(super::route::in_prefix(sets, &packets.headers, Field::Destination, net)?);
+            all.push(in_prefix(sets, &packets.headers, Field::Destination, net)?);
         }
         let among = sets.any_truth(&all)?.negate(without);
         sets.minus(leaving, among.no)
@@ -280,8 +334,11 @@ impl Engine<'_> {
         there: Walked,
     ) -> Decided<Arrival> {
         let sets = &mut self.host.sets;
+        let selected = selected(sets, &journey.selection, packets)?;
+        let asked = sets.minus(asked, selected.no)?;
         let may = sets.minus(asked, there.stopped)?;
         let surely = sets.minus(may, there.undecided)?;
+        let surely = sets.and(surely, selected.yes)?;
         let mut taken = there.taken;
         if surely == Bdd::NONE || packets.is_arp() {
             return Ok(Arrival { family: packets.family, asked, may, surely, answered: surely, taken });
@@ -397,6 +454,43 @@ impl Engine<'_> {
         // Whom it takes too many nodes to follow is known all the same.
         self.followed.retain(|_, outward| outward.is_none());
     }
+}
+
+/// Of packets that have arrived those that are asked about: by whom they were sent, and as what they arrive.
+fn selected(sets: &mut Arena, selection: &Selection, packets: &Packets) -> Decided<Truth> {
+    let Selection { source, destination, protocol, except } = selection;
+    let mut all = Truth::YES;
+    if let Some(net) = source {
+        let sent = in_prefix(sets, &Headers::default(), Field::Source, *net)?;
+        all = sets.both(all, sent)?;
+    }
+    if let Some(net) = destination {
+        let meant = in_prefix(sets, &packets.headers, Field::Destination, *net)?;
+        all = sets.both(all, meant)?;
+    }
+    if let Some(protocol) = protocol {
+        let are = are_of(sets, protocol, packets)?;
+        all = sets.both(all, are)?;
+    }
+    for protocol in except {
+        let are = are_of(sets, protocol, packets)?.negate(true);
+        all = sets.both(all, are)?;
+    }
+    Ok(all)
+}
+
+fn are_of(sets: &mut Arena, protocol: &Protocol, packets: &Packets) -> Decided<Truth> {
+    let (number, ports) = match protocol {
+        Protocol::Icmp if packets.is_ipv6() => (58, None),
+        Protocol::Icmp => (1, None),
+        Protocol::Tcp(ports) => (6, Some(ports)),
+        Protocol::Udp(ports) => (17, Some(ports)),
+    };
+    let is = packets.headers.equal(sets, Field::Protocol, number)?;
+    let Some(ports) = ports else { return Ok(is) };
+    let range = u128::from(*ports.start())..=u128::from(*ports.end());
+    let to = packets.headers.range(sets, Field::DestinationPort, &range)?;
+    sets.both(is, to)
 }
 
 /// What the packet carries, if the wire can send that.

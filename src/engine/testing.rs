@@ -176,6 +176,8 @@ impl Host {
             ipv6: false,
             traffic,
             expected: Expected::Allow,
+            selection: crate::model::Selection::default(),
+            assertion: None,
         }
     }
 

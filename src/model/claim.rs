@@ -1,7 +1,10 @@
 //! The intent: for each pair of zones and each kind of traffic, whether it should pass.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use kvmnet_reports::Expected;
 
 /// One end of a claim.
@@ -38,6 +41,45 @@ pub enum Traffic {
     Dns,
 }
 
+/// Which packets a denial is stated of; the default is all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Those sent from here.
+    pub source: Option<IpNet>,
+    /// Those that arrive for here.
+    pub destination: Option<IpNet>,
+    /// Those that arrive as this.
+    pub protocol: Option<Protocol>,
+    /// But not those that arrive as one of these.
+    pub except: Vec<Protocol>,
+}
+
+/// Packets of a protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// ICMP, or ICMPv6.
+    Icmp,
+    /// TCP to these ports.
+    Tcp(RangeInclusive<u16>),
+    /// UDP to these ports.
+    Udp(RangeInclusive<u16>),
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, ports) = match self {
+            Self::Icmp => return f.write_str("icmp"),
+            Self::Tcp(ports) => ("tcp", ports),
+            Self::Udp(ports) => ("udp", ports),
+        };
+        match (*ports.start(), *ports.end()) {
+            (0, u16::MAX) => f.write_str(name),
+            (first, last) if first == last => write!(f, "{name}/{first}"),
+            (first, last) => write!(f, "{name}/{first}-{last}"),
+        }
+    }
+}
+
 /// A pair of zones, a kind of traffic, and whether it should pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -55,6 +97,10 @@ pub struct Claim {
     pub traffic: Traffic,
     /// What is wanted.
     pub expected: Expected,
+    /// Which packets it is stated of, if it is a denial.
+    pub selection: Selection,
+    /// The assertion of the policy that states it, by its number; none: the model does.
+    pub assertion: Option<usize>,
 }
 
 impl Claim {

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use kvmnet_probes::facts::ForwardMode;
 use kvmnet_reports::Expected;
 
-use super::{Attachment, Claim, NetworkZone, Nic, Topology, Traffic, Zone};
+use super::{Attachment, Claim, NetworkZone, Nic, Selection, Topology, Traffic, Zone};
 
 /// What is claimed to be reachable in the internet if the user names nothing else: Cloudflare's
 /// anycast resolver, which answers ICMP and TCP port 443.
@@ -200,6 +200,51 @@ pub fn claims(topology: &Topology, scope: &Scope, alike: &[usize]) -> Vec<Claim>
     found
 }
 
+/// Whether the models deny all packets between the ends of a claim.
+pub fn is_denied(topology: &Topology, claim: &Claim) -> bool {
+    let (nic, pair) = match (claim.from, claim.to) {
+        (Zone::Nic(from), Zone::Internet) => (from, Pair::NicToInternet),
+        (Zone::Nic(from), Zone::Nic(to)) if same_network(topology, from, to) => return false,
+        (Zone::Nic(from), Zone::Nic(to)) => {
+            if !is_closed(topology, to, claim.ipv6) {
+                return false;
+            }
+            (from, Pair::NicToOtherNetwork)
+        }
+        (Zone::Outside, Zone::Nic(to)) => (to, Pair::OutsideToNic),
+        (Zone::Host, Zone::Nic(to)) => (to, Pair::HostToNic),
+        (Zone::Nic(_) | Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside, _) => return false,
+    };
+    let nic = &topology.nics[nic];
+    let network = topology.network_of(nic);
+    let mode = network.map_or(ForwardMode::Unknown, |network| network.mode);
+    let without_address = network.is_none_or(|network| network.gateway(claim.ipv6).is_none());
+    ROWS.iter().filter(|row| row.pair == pair).any(|row| match row.wish(mode, nic.attachment) {
+        Deny => true,
+        IfAddress => without_address,
+        Allow | OnlyWithAddress | Free => false,
+    })
+}
+
+fn is_closed(topology: &Topology, nic: usize, ipv6: bool) -> bool {
+    topology.network_of(&topology.nics[nic]).is_some_and(|network| lets_nobody_in(network, ipv6))
+}
+
+/// A network of a mode that lets nobody in, with a subnet of the family.
+fn lets_nobody_in(network: &NetworkZone, ipv6: bool) -> bool {
+    match network.mode {
+        ForwardMode::Nat | ForwardMode::Isolated => network.gateway(ipv6).is_some(),
+        ForwardMode::Route
+        | ForwardMode::Open
+        | ForwardMode::Bridge
+        | ForwardMode::Private
+        | ForwardMode::Vepa
+        | ForwardMode::Passthrough
+        | ForwardMode::Hostdev
+        | ForwardMode::Unknown => false,
+    }
+}
+
 fn same_network(topology: &Topology, one: usize, other: usize) -> bool {
     topology.nics[one].network == topology.nics[other].network
 }
@@ -221,19 +266,8 @@ fn members(topology: &Topology, network: usize, ipv6: bool) -> Vec<usize> {
 
 /// One NIC of each network that lets nobody in: `nat` and `isolated`.
 fn strangers(topology: &Topology, ipv6: bool) -> Vec<usize> {
-    let closed = |network: &NetworkZone| match network.mode {
-        ForwardMode::Nat | ForwardMode::Isolated => network.gateway(ipv6).is_some(),
-        ForwardMode::Route
-        | ForwardMode::Open
-        | ForwardMode::Bridge
-        | ForwardMode::Private
-        | ForwardMode::Vepa
-        | ForwardMode::Passthrough
-        | ForwardMode::Hostdev
-        | ForwardMode::Unknown => false,
-    };
     (0..topology.networks.len())
-        .filter(|&at| closed(&topology.networks[at]))
+        .filter(|&at| lets_nobody_in(&topology.networks[at], ipv6))
         .filter_map(|at| members(topology, at, ipv6).first().copied())
         .filter(|&at| topology.nics[at].address(ipv6).is_some())
         .collect()
@@ -302,7 +336,17 @@ impl<'a> Side<'a> {
     fn close_ipv6(self, claims: &mut Vec<Claim>) {
         for (from, to, source, destination) in self.ends(Pair::NicToInternet, Expected::Deny, true) {
             let (traffic, expected) = (Traffic::Icmp, Expected::Deny);
-            claims.push(Claim { from, to, source, destination, ipv6: true, traffic, expected });
+            claims.push(Claim {
+                from,
+                to,
+                source,
+                destination,
+                ipv6: true,
+                traffic,
+                expected,
+                selection: Selection::default(),
+                assertion: None,
+            });
         }
     }
 
@@ -320,7 +364,17 @@ impl<'a> Side<'a> {
                     Pair::NicToNic if self.both_isolated(to) => Expected::Deny,
                     _ => expected,
                 };
-                claims.push(Claim { from, to, source, destination, ipv6, traffic, expected });
+                claims.push(Claim {
+                    from,
+                    to,
+                    source,
+                    destination,
+                    ipv6,
+                    traffic,
+                    expected,
+                    selection: Selection::default(),
+                    assertion: None,
+                });
             }
         }
     }

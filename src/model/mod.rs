@@ -6,6 +6,7 @@ mod claim;
 mod intent;
 mod network;
 mod nic;
+pub mod policy;
 mod taps;
 mod topology;
 

@@ -13,7 +13,7 @@ use super::symptom::symptom;
 use super::{Plan, Trial};
 use crate::checks::{
     Check, Diagnosis, Gap, LargeLoss, Scene, duplicate_ip, explain, guest_silent, hazards, mtu_differs,
-    next_hop_silent, no_way_back, pmtu_blackhole, upstream_silent, wire_disagrees,
+    next_hop_silent, no_way_back, pmtu_blackhole, policy_against_mode, upstream_silent, wire_disagrees,
 };
 use crate::engine::{Fate, Proof, Site, Step};
 use crate::model::{Claim, Traffic, Zone};
@@ -321,7 +321,13 @@ fn finish(case: Case<'_>, draft: Draft) -> Finding {
         diagnosis.subjects.iter().filter_map(|subject| subject.strip_prefix("vm:")).collect();
     // What is true of large packets alone is no cut.
     let is_large = |at: &usize| case.claims[*at].traffic == Traffic::FullSize;
-    let symptom = if breaks.iter().all(is_large) { None } else { symptom(&broken, &of_cause, members) };
+    // What the policy wants is said by whom it names.
+    let by_policy = |at: &usize| {
+        let claim = &case.claims[*at];
+        claim.assertion.is_some() && (claim.expected == Expected::Deny || check.id == policy_against_mode())
+    };
+    let particular = breaks.iter().all(is_large) || !breaks.is_empty() && breaks.iter().all(by_policy);
+    let symptom = if particular { None } else { symptom(&broken, &of_cause, members) };
     let title = symptom.unwrap_or(diagnosis.title);
     let mut subjects = diagnosis.subjects;
     let vms = cells.iter().flat_map(|cell| [&cell.from, &cell.to]).filter_map(|zone| zone.vm.as_deref());

@@ -12,6 +12,7 @@ mod findings;
 mod judge;
 mod large;
 mod plan;
+mod policy;
 mod reach;
 mod report;
 mod single;
@@ -24,11 +25,12 @@ pub use discover::{discover, learn};
 pub use dry_run::dry_run;
 pub use large::full_size;
 pub use plan::{Plan, Trial, plan};
+pub use policy::{hold_against, reduce};
 pub use reach::Reach;
 pub use report::{is_doubtful, report};
 pub use single::{Single, single};
 
-use kvmnet_reports::Predicted;
+use kvmnet_reports::{Expected, Predicted};
 
 use crate::engine::{Decision, Denial, Engine, Facts, Fate, Proof, Site, Step};
 use crate::model::{Claim, Topology};
@@ -43,6 +45,14 @@ pub fn prove(facts: &Facts<'_>, topology: &Topology, claims: &mut [Claim]) -> Ve
 
 fn proved(engine: &mut Engine<'_>, claim: &mut Claim) -> Fate {
     match engine.deny(claim) {
+        None if claim.assertion.is_some() && claim.expected == Expected::Deny => {
+            let mut fate = engine.fate(claim);
+            if fate.predicted == Predicted::Deny && !fate.blockers().any(|step| step.site.stops_all()) {
+                fate.predicted = Predicted::Unknown;
+                fate.steps.push(undecided("what of all packets passes here cannot be followed".to_owned()));
+            }
+            fate
+        }
         None => engine.fate(claim),
         // The packet that stands for the claim is one of them.
         Some(Denial::Proven) => {
@@ -61,16 +71,20 @@ fn proved(engine: &mut Engine<'_>, claim: &mut Claim) -> Fate {
             let mut fate = engine.fate(claim);
             if fate.predicted == Predicted::Deny {
                 fate.predicted = Predicted::Unknown;
-                let step = |what: String| Step {
-                    reply: false,
-                    place: "all packets".to_owned(),
-                    site: Site::Opaque { what: what.clone() },
-                    decision: Decision::Unknown,
-                    text: what,
-                };
-                fate.steps.extend(why.into_iter().map(step));
+                fate.steps.extend(why.into_iter().map(undecided));
             }
             fate
         }
+    }
+}
+
+/// What leaves a denial open.
+fn undecided(what: String) -> Step {
+    Step {
+        reply: false,
+        place: "all packets".to_owned(),
+        site: Site::Opaque { what: what.clone() },
+        decision: Decision::Unknown,
+        text: what,
     }
 }

@@ -77,19 +77,20 @@ pub fn report(
     let scene = Scene { snapshot, topology };
     let findings =
         findings(Case { scene, claims, fates, plan, observations, judgements: &judgements, cells: &matrix });
-    let sources = sources(snapshot);
-    let summary = summary(&matrix, &findings, &sources, fail_on);
-    Report {
+    let summary = Summary { ok: 0, gaps: 0, unknown: 0, proved: 0, verdict: Verdict::Incomplete };
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         host: host(snapshot),
-        sources,
+        sources: sources(snapshot),
         networks: networks(topology),
         nics: nics(topology),
         matrix,
         findings,
         policy: None,
         summary,
-    }
+    };
+    report.summary = self::summary(&report, fail_on);
+    report
 }
 
 /// A target that answers one kind of traffic proves the path for the others: that it ignores those is
@@ -170,15 +171,22 @@ fn zone(topology: &Topology, zone: Zone, address: Option<IpAddr>) -> kvmnet_repo
     }
 }
 
-fn summary(matrix: &[Cell], findings: &[Finding], sources: &[Source], fail_on: Severity) -> Summary {
+/// The counts and the verdict of a report. A gap of which every finding is accepted is none any more, unless the policy
+/// asserts the opposite.
+pub(super) fn summary(report: &Report, fail_on: Severity) -> Summary {
+    let Report { matrix, findings, policy, .. } = report;
     let count = |verdict| matrix.iter().filter(|cell| cell.verdict == verdict).count();
-    let missing = sources
+    let assertions = policy.iter().flat_map(|policy| &policy.assertions);
+    let broken = assertions.clone().any(|assertion| assertion.verdict == CellVerdict::Gap);
+    let open = assertions.clone().any(|assertion| assertion.verdict == CellVerdict::Unknown);
+    let missing = report
+        .sources
         .iter()
         .any(|source| source.status == SourceStatus::Missing && NEEDED.contains(&source.name.as_str()));
     let unknown = count(CellVerdict::Unknown);
-    let verdict = if findings.iter().any(|finding| finding.severity >= fail_on) {
+    let verdict = if broken || findings.iter().any(|finding| finding.severity >= fail_on) {
         Verdict::Gaps
-    } else if unknown > 0 || missing {
+    } else if unknown > 0 || open || missing {
         Verdict::Incomplete
     } else {
         Verdict::Verified

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     RefusedByNobody,
     /// It arrived, and yet it is proved that nothing does.
     ProvedButArrived,
+    /// All packets are said not to be taken in by the host, and it answers one.
+    ProvedButAnswered,
     /// It is said to pass as one of all packets, and alone it is not.
     PassesAmongAllOnly,
 }
@@ -109,7 +111,12 @@ pub(crate) fn compare_all(
     let arrived = attempt.arrival.as_ref().is_some_and(|arrival| {
         observation.sightings.iter().any(|seen| !seen.answer && seen.outgoing && seen.device == *arrival)
     });
+    // A reset may come from a rule that rejects, and an answer from where the packet was sent on to.
+    let answered =
+        matches!(observation.outcome, Outcome::Answered { answer: Answer::Echo | Answer::SynAck, .. });
+    let taken_in = answered && !fate.steps.iter().any(|step| !step.reply && redirects(step));
     match denial {
+        Denial::Proven if taken_in => Comparison::Disagree(Kind::ProvedButAnswered),
         // Who asks for a MAC stays in the bridge, and is not asked about.
         Denial::Proven if arrived && claim.traffic != Traffic::Resolve => {
             Comparison::Disagree(Kind::ProvedButArrived)

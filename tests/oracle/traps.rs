@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use kvmnet::model::{Claim, Traffic, Zone};
+use kvmnet::model::{Claim, Selection, Traffic, Zone};
 use kvmnet_probes::wire::{Answer, Outcome};
 use kvmnet_reports::Expected;
 
@@ -231,7 +231,17 @@ fn claim(words: &str) -> Claim {
         _ => Traffic::Tcp(words[3].parse().expect("a port")),
     };
     let (source, destination) = (source.map(ip), Some(ip(destination)));
-    Claim { from, to, source, destination, ipv6, traffic, expected: Expected::Allow }
+    Claim {
+        from,
+        to,
+        source,
+        destination,
+        ipv6,
+        traffic,
+        expected: Expected::Allow,
+        selection: Selection::default(),
+        assertion: None,
+    }
 }
 
 /// The bridge of the NAT network, made again with all that it had.

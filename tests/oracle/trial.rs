@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvmnet::engine::{Denial, Engine, Facts, Fate};
-use kvmnet::model::{Claim, Topology, Traffic, Zone};
+use kvmnet::model::{Claim, Selection, Topology, Traffic, Zone};
 use kvmnet::verify;
 use kvmnet_probes::facts::{Fact, IfIndex, Snapshot};
 use kvmnet_probes::sources::{Context, observe};
@@ -204,6 +204,8 @@ pub(crate) fn every_claim(lan_ipv6: bool) -> Vec<Claim> {
                     ipv6,
                     traffic,
                     expected: Expected::Allow,
+                    selection: Selection::default(),
+                    assertion: None,
                 });
             }
         };

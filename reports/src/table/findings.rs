@@ -84,7 +84,7 @@ fn subject_in_words(subject: &str) -> String {
     }
 }
 
-fn zone_in_words(zone: &Zone) -> String {
+pub(super) fn zone_in_words(zone: &Zone) -> String {
     let kind = match zone.zone {
         ZoneKind::Vm => return printable(zone.vm.as_deref().unwrap_or("a VM")).into_owned(),
         ZoneKind::Host => return "host".to_owned(),

@@ -35,7 +35,7 @@ struct Folded<'a> {
 impl<'a> Folded<'a> {
     fn new(report: &'a Report) -> Self {
         let mut folded = Self::default();
-        for cell in &report.matrix {
+        for cell in report.modelled() {
             let Place { network, vm, pair } = Place::of(cell);
             folded.has_else |= pair == Pair::Else;
             folded.networks.entry(network).or_default().entry(pair).or_default().add(vm, cell);
@@ -90,6 +90,10 @@ impl<'a> Folded<'a> {
 
 pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let folded = Folded::new(report);
+    // The policy alone is asked.
+    if report.policy.is_some() && report.modelled().next().is_none() {
+        return Ok(());
+    }
     if report.networks.is_empty() && report.matrix.is_empty() {
         return writeln!(out, "\n no network and no NIC");
     }
@@ -194,7 +198,7 @@ fn legend(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
     let summary = &report.summary;
     let mut words = Vec::new();
     let gap = |expected| {
-        report.matrix.iter().any(|cell| cell.verdict == CellVerdict::Gap && cell.expected == expected)
+        report.modelled().any(|cell| cell.verdict == CellVerdict::Gap && cell.expected == expected)
     };
     if gap(Expected::Allow) {
         words.push("BROKEN n: n VMs should pass and do not");

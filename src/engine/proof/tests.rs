@@ -1,12 +1,12 @@
 //! Denials for all packets, on hosts with one change each.
 
-use kvmnet_probes::facts::{Fact, Hook, LinkKind, PayloadBase, Policy, Rule};
+use kvmnet_probes::facts::{Compare, Expr, Fact, Hook, LinkKind, PayloadBase, Policy, Rule};
 use kvmnet_reports::Expected;
 
 use crate::engine::testing::*;
 use crate::engine::{Denial, Engine, Facts};
 use crate::model::Zone::{self, Internet, Outside};
-use crate::model::{Claim, Traffic};
+use crate::model::{Claim, Protocol, Selection, Traffic};
 
 fn deny(host: &Host, from: Zone, to: Zone, ipv6: bool) -> Option<Denial> {
     let claim = Claim { expected: Expected::Deny, ipv6, ..host.claim(from, to, Traffic::Icmp) };
@@ -77,4 +77,86 @@ fn what_is_not_known_leaves_a_denial_open() {
             assert!(matches!(denial, Some(Denial::Open(_))), "{name}: {from:?} -> {to:?} {denial:?}");
         }
     }
+}
+
+/// A chain in front of all others that drops what one rule matches.
+fn dropping(host: &mut Host, exprs: Vec<Expr>) {
+    let chain = base("guard", "filter", Hook::Input, -10, Policy::Accept).rule([exprs, drop()]);
+    host.tables().push(table("guard", vec![chain]));
+}
+
+#[test]
+fn what_the_host_takes_in_is_proved_too() {
+    let mut host = Host::healthy();
+    let Some(Denial::Leaks(leak)) = deny(&host, ISOLATED, Zone::Host, false) else { panic!("no leak") };
+    assert!(leak.answered && leak.honest, "{leak:?}");
+    dropping(&mut host, device("iif", VIRBR1));
+    assert_eq!(deny(&host, ISOLATED, Zone::Host, false), Some(Denial::Proven));
+    assert!(matches!(deny(&host, NAT0, Zone::Host, false), Some(Denial::Leaks(_))));
+}
+
+/// A guest without an address asks all for one: that is no martian.
+#[test]
+fn who_asks_for_an_address_is_taken_in() {
+    let mut host = Host::healthy();
+    let mut somebody = saddr(&[0, 0, 0, 0]);
+    let Some(Expr::Cmp { op, .. }) = somebody.last_mut() else { panic!("no comparison") };
+    *op = Compare::Ne;
+    dropping(&mut host, [device("iif", VIRBR1), somebody].concat());
+    let Some(Denial::Leaks(leak)) = deny(&host, ISOLATED, Zone::Host, false) else { panic!("no leak") };
+    assert_eq!(leak.ends, (ip("0.0.0.0"), ip("255.255.255.255")), "{}", leak.packets);
+}
+
+#[test]
+fn a_denial_may_be_stated_of_some_packets_only() {
+    let mut host = Host::healthy();
+    let ssh = payload(PayloadBase::Transport, 2, &22_u16.to_be_bytes());
+    dropping(&mut host, [meta("l4proto", &[6]), ssh].concat());
+    let denial = |selection: Selection| {
+        let claim =
+            Claim { expected: Expected::Deny, selection, ..host.claim(ISOLATED, Zone::Host, Traffic::Icmp) };
+        let facts = Facts::new(&host.snapshot);
+        Engine::new(&facts, &host.topology).deny(&claim).unwrap()
+    };
+    let of = |protocol| Selection { protocol: Some(protocol), ..Selection::default() };
+    assert_eq!(denial(of(Protocol::Tcp(22..=22))), Denial::Proven);
+    let Denial::Leaks(leak) = denial(of(Protocol::Tcp(20..=30))) else { panic!("no leak") };
+    assert!(matches!(leak.traffic, Some(Traffic::Tcp(20..=30))), "{leak:?}");
+    assert!(matches!(denial(of(Protocol::Udp(22..=22))), Denial::Leaks(_)));
+    assert!(matches!(denial(of(Protocol::Icmp)), Denial::Leaks(_)));
+    let but_ssh = Selection {
+        except: vec![Protocol::Tcp(0..=21), Protocol::Tcp(23..=u16::MAX)],
+        ..of(Protocol::Tcp(0..=u16::MAX))
+    };
+    assert_eq!(denial(but_ssh), Denial::Proven);
+}
+
+#[test]
+fn a_denial_may_be_stated_of_addresses() {
+    let mut host = Host::healthy();
+    let chain =
+        base("guard", "filter", Hook::Forward, -10, Policy::Accept).rule([daddr(&[198, 51, 100]), drop()]);
+    host.tables().push(table("guard", vec![chain]));
+    let denial = |destination: &str| {
+        let destination = Some(destination.parse().unwrap());
+        let selection = Selection { destination, ..Selection::default() };
+        let claim =
+            Claim { expected: Expected::Deny, selection, ..host.claim(NAT0, Internet, Traffic::Icmp) };
+        let facts = Facts::new(&host.snapshot);
+        Engine::new(&facts, &host.topology).deny(&claim).unwrap()
+    };
+    assert_eq!(denial("198.51.100.0/25"), Denial::Proven);
+    let Denial::Leaks(leak) = denial("198.51.0.0/16") else { panic!("no leak") };
+    assert!(leak.ends.1.to_string().starts_with("198.51."), "{leak:?}");
+}
+
+#[test]
+fn what_the_host_sends_is_proved_too() {
+    let mut host = Host::healthy();
+    let Some(Denial::Leaks(leak)) = deny(&host, Zone::Host, ISOLATED, false) else { panic!("no leak") };
+    assert_eq!(leak.ends.1, ip("192.168.150.102"), "{leak:?}");
+    let out = base("out", "filter", Hook::Output, 0, Policy::Accept).rule([device("oif", VIRBR1), drop()]);
+    host.tables().push(table("guard", vec![out]));
+    assert_eq!(deny(&host, Zone::Host, ISOLATED, false), Some(Denial::Proven));
+    assert!(matches!(deny(&host, Zone::Host, NAT0, false), Some(Denial::Leaks(_))));
 }

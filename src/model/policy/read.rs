@@ -1,0 +1,307 @@
+//! The file's syntax.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use jiff::civil::Date;
+use kvmnet_probes::facts::ForwardMode;
+use kvmnet_reports::Expected;
+use serde::de::{self, IntoDeserializer as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_saphyr::Spanned;
+use wildmatch::WildMatch;
+
+use super::{Accept, Assertion, At, Forward, Mode, Policy, Selector};
+use crate::model::Protocol;
+
+/// What is wrong with a policy file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct Malformed {
+    /// What is wrong.
+    pub what: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+}
+
+/// The format's version.
+const VERSION: u32 = 1;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: Spanned<u32>,
+    #[serde(default)]
+    internet: OneOrMany<Parsed<IpAddr>>,
+    #[serde(default)]
+    networks: Vec<RawMode>,
+    #[serde(default)]
+    forwards: Vec<RawForward>,
+    #[serde(default)]
+    accept: Vec<Spanned<RawAccept>>,
+    #[serde(default)]
+    assertions: Vec<Spanned<RawAssertion>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMode {
+    name: Spanned<String>,
+    mode: ForwardMode,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawForward {
+    to: Spanned<Parsed<Selector>>,
+    traffic: OneOrMany<Parsed<Kind>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAccept {
+    finding: String,
+    #[serde(default)]
+    on: OneOrMany<String>,
+    reason: Spanned<String>,
+    until: Option<Parsed<Day>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAssertion {
+    name: Option<String>,
+    #[serde(default)]
+    from: OneOrMany<Parsed<Selector>>,
+    #[serde(default)]
+    to: OneOrMany<Parsed<Selector>>,
+    allow: Option<OneOrMany<Parsed<Kind>>>,
+    deny: Option<OneOrMany<Parsed<Kind>>>,
+}
+
+/// Reads a policy. It is checked as far as that can be done without a host.
+pub fn parse(text: &str) -> Result<Policy, Malformed> {
+    if text.trim().is_empty() {
+        return Err(Malformed { what: "the policy is empty".to_owned(), line: 1, column: 1 });
+    }
+    let document: Document = serde_saphyr::from_str(text).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |at| (number(at.line()), number(at.column())));
+        let what = error.without_snippet().to_string();
+        // It says the place, too.
+        let what =
+            what.split_once(&format!("line {line} column {column}: ")).map_or(&*what, |(_, what)| what);
+        let place = format!(" at line {line}, column {column}");
+        Malformed { what: what.strip_suffix(&place).unwrap_or(what).to_owned(), line, column }
+    })?;
+    if document.version.value != VERSION {
+        let what = format!("this kvmnet reads policies of version {VERSION}");
+        return Err(wrong(what, &document.version));
+    }
+    let accept = document.accept.into_iter().map(|raw| {
+        let line = line(&raw);
+        let RawAccept { finding, on, reason, until } = raw.value;
+        if reason.value.trim().is_empty() {
+            return Err(wrong("a finding is accepted for a reason: say which".to_owned(), &reason));
+        }
+        let on = on.0.iter().map(|pattern| WildMatch::new(&pattern.value)).collect();
+        let until = until.map(|until| until.0.0);
+        Ok(Accept { finding: WildMatch::new(&finding), on, reason: reason.value, until, line })
+    });
+    let forwards = document.forwards.into_iter().map(|raw| {
+        let traffic = protocols(&raw.traffic)?;
+        match (&raw.to.value.0, traffic.is_empty()) {
+            (_, true) => Err(wrong("name the ports that are meant to be open".to_owned(), &raw.to)),
+            (Selector::Vm(_) | Selector::Network(_) | Selector::Net(_), false) => {
+                Ok(Forward { to: At { line: line(&raw.to), value: raw.to.value.0 }, traffic })
+            }
+            _ => Err(wrong("ports are forwarded to vm:NAME, network:NAME or an address".to_owned(), &raw.to)),
+        }
+    });
+    Ok(Policy {
+        internet: document.internet.0.into_iter().map(|address| address.value.0).collect(),
+        networks: document
+            .networks
+            .into_iter()
+            .map(|raw| Mode { network: At { line: line(&raw.name), value: raw.name.value }, mode: raw.mode })
+            .collect(),
+        forwards: forwards.collect::<Result<_, _>>()?,
+        accept: accept.collect::<Result<_, _>>()?,
+        assertions: document.assertions.into_iter().map(assertion).collect::<Result<_, _>>()?,
+    })
+}
+
+fn assertion(raw: Spanned<RawAssertion>) -> Result<Assertion, Malformed> {
+    let place = Spanned { value: (), referenced: raw.referenced, defined: raw.defined };
+    let line = line(&raw);
+    let RawAssertion { name, from, to, allow, deny } = raw.value;
+    let (expected, kinds) = match (allow, deny) {
+        (Some(kinds), None) => (Expected::Allow, kinds),
+        (None, Some(kinds)) => (Expected::Deny, kinds),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(wrong("an assertion either allows or denies something".to_owned(), &place));
+        }
+    };
+    let traffic = protocols(&kinds)?;
+    if expected == Expected::Allow {
+        let vague = kinds.0.iter().find(|kind| !kind.value.0.is_one());
+        if let Some(kind) = vague {
+            let what = "what is allowed is shown by a packet: name `icmp`, `tcp/PORT` or `udp/PORT`";
+            return Err(wrong(what.to_owned(), kind));
+        }
+    }
+    let selectors = |ends: OneOrMany<Parsed<Selector>>| -> Vec<At<Selector>> {
+        ends.0.into_iter().map(|end| At { line: self::line(&end), value: end.value.0 }).collect()
+    };
+    Ok(Assertion { name, from: selectors(from), to: selectors(to), expected, traffic, line })
+}
+
+/// The protocols of a list; none where it says `any`.
+fn protocols(kinds: &OneOrMany<Parsed<Kind>>) -> Result<Vec<Protocol>, Malformed> {
+    let any = kinds.0.iter().find(|kind| kind.value.0 == Kind::Any);
+    match any {
+        Some(any) if kinds.0.len() > 1 => Err(wrong("`any` stands alone".to_owned(), any)),
+        Some(_) => Ok(Vec::new()),
+        None => Ok(kinds.0.iter().filter_map(|kind| kind.value.0.protocol()).collect()),
+    }
+}
+
+fn wrong<T>(what: String, at: &Spanned<T>) -> Malformed {
+    Malformed { what, line: line(at), column: number(at.referenced.column()) }
+}
+
+fn line<T>(at: &Spanned<T>) -> usize {
+    number(at.referenced.line())
+}
+
+fn number(number: impl TryInto<usize>) -> usize {
+    number.try_into().unwrap_or(usize::MAX)
+}
+
+/// What an assertion is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Any,
+    Of(Protocol),
+}
+
+impl Kind {
+    fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Self::Any => None,
+            Self::Of(protocol) => Some(protocol.clone()),
+        }
+    }
+
+    /// One packet shows it.
+    fn is_one(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Of(Protocol::Icmp) => true,
+            Self::Of(Protocol::Tcp(ports) | Protocol::Udp(ports)) => ports.start() == ports.end(),
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is none of any, icmp, tcp, udp, tcp/443, udp/8000-8099");
+        let (protocol, ports) = match text.split_once('/') {
+            Some((protocol, ports)) => {
+                let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+                let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+                let (first, last) = (port(first)?, port(last)?);
+                if first > last {
+                    return Err(format!("`{ports}` ends before it begins"));
+                }
+                (protocol, Some(first..=last))
+            }
+            None => (text, None),
+        };
+        let all = || 0..=u16::MAX;
+        match (protocol, ports) {
+            ("any", None) => Ok(Self::Any),
+            ("icmp", None) => Ok(Self::Of(Protocol::Icmp)),
+            ("tcp", ports) => Ok(Self::Of(Protocol::Tcp(ports.unwrap_or_else(all)))),
+            ("udp", ports) => Ok(Self::Of(Protocol::Udp(ports.unwrap_or_else(all)))),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// A day.
+struct Day(Date);
+
+impl FromStr for Day {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("`{text}` is no day: write it as 2027-01-31"))
+    }
+}
+
+/// A string that says something.
+#[derive(Debug, Clone, PartialEq)]
+struct Parsed<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// One thing, or a list of them.
+struct OneOrMany<T>(Vec<Spanned<T>>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned { value, referenced, defined } = Spanned::deserialize(deserializer)?;
+        Ok(Self(match value {
+            Items::One(value) => vec![Spanned { value, referenced, defined }],
+            Items::Many(items) => items,
+        }))
+    }
+}
+
+enum Items<T> {
+    One(T),
+    Many(Vec<Spanned<T>>),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Read<T> {
+            type Value = Items<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word or a list of words")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                T::deserialize(text.into_deserializer()).map(Items::One)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Ok(Items::Many(items))
+            }
+        }
+        deserializer.deserialize_any(Read(PhantomData))
+    }
+}

@@ -1,0 +1,182 @@
+//! Policies from the outside: what holds, what fails and how, and what cannot be used.
+
+#![expect(clippy::disallowed_methods, reason = "tests start programs and read files")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kvmnet");
+const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/host.json");
+
+/// A policy in a file of its own.
+fn policy(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.yaml"));
+    fs::write(&path, text).expect("a file can be written");
+    path
+}
+
+fn kvmnet(arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
+    command.output().expect("kvmnet starts")
+}
+
+/// Holds the recorded host against the policy.
+fn check(path: &Path, more: &[&str]) -> Output {
+    let path = path.to_str().expect("a path in UTF-8");
+    kvmnet(&[&["check", path, "--snapshot", HOST], more].concat())
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
+}
+
+const GOOD: &str = "\
+version: 1
+assertions:
+  - name: the NAT reaches out
+    from: network:default
+    to: internet
+    allow: [icmp, tcp/443]
+  - {from: 'network:iso', to: internet, deny: any}
+  - {from: outside, to: ['network:default', 'network:iso'], deny: any}
+  - {from: 'vm:web*', to: gateway, allow: udp/53}
+  - {from: 'vm:web*', to: 192.168.150.0/24, deny: any}
+";
+
+#[test]
+fn what_is_meant_holds() {
+    let path = policy("good", GOOD);
+    let output = check(&path, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("the NAT reaches out") && shown.contains("holds") && !shown.contains("NETWORK "));
+    let report = report(&check(&path, &["--format", "json"]));
+    let assertions = report["policy"]["assertions"].as_array().expect("assertions");
+    assert_eq!(assertions.len(), 5);
+    for assertion in assertions {
+        assert_eq!(assertion["verdict"], "ok");
+        for cell in assertion["cells"].as_array().expect("cells") {
+            let cell = &report["matrix"][usize::try_from(cell.as_u64().expect("a number")).expect("small")];
+            let proof = if cell["expected"] == "deny" { "all-packets" } else { "one-packet" };
+            assert_eq!(cell["proof"], proof, "{cell}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_so_fails_with_a_packet_that_shows_it() {
+    let path = policy(
+        "bad",
+        "version: 1\nassertions:\n  - {name: no ssh, from: 'vm:web1', to: 'vm:web2', deny: tcp/22}\n  - {from: 'vm:db1', \
+         to: internet, allow: tcp/443}\n  - {from: 'network:iso', to: internet, deny: any}\n",
+    );
+    let output = check(&path, &["--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = report(&output);
+    let verdict = |at: usize| report["policy"]["assertions"][at]["verdict"].clone();
+    assert_eq!([verdict(0), verdict(1), verdict(2)], ["gap", "gap", "ok"]);
+    let leak = &report["matrix"][0];
+    assert_eq!((&leak["traffic"], &leak["predicted"]), (&"tcp/22".into(), &"allow".into()), "{leak}");
+    let ids: Vec<_> =
+        report["findings"].as_array().expect("findings").iter().map(|found| &found["id"]).collect();
+    assert_eq!(ids, ["policy-leak", "policy-against-mode"]);
+    let shown = check(&path, &[]);
+    for said in ["FAILS", "passes and must not", "should pass and does not", "bad.yaml:3 no ssh"] {
+        assert!(text(&shown.stdout).contains(said), "{said}: {}", text(&shown.stdout));
+    }
+}
+
+/// The doctor takes a policy along, and what it accepts is none of its findings.
+#[test]
+fn the_doctor_holds_the_host_against_it_too() {
+    let path = policy(
+        "doctor",
+        &format!(
+            "{GOOD}networks: [{{name: iso, mode: isolated}}]\naccept: [{{finding: '*', reason: all is well}}]\n"
+        ),
+    );
+    let path = path.to_str().expect("a path in UTF-8");
+    let doctor = |more: &[&str]| {
+        let networks = ["--network", "default", "--network", "iso"];
+        kvmnet(&[&["doctor", "--snapshot", HOST], &networks[..], more].concat())
+    };
+    let output = doctor(&["--policy", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("NETWORK") && shown.contains("ASSERTION"), "{shown}");
+    let with = report(&doctor(&["--policy", path, "--format", "json"]));
+    let without = report(&doctor(&["--format", "json"]));
+    let count = |report: &Value, place: &str| report.pointer(place).and_then(Value::as_array).map(Vec::len);
+    assert_eq!(count(&with, "/findings"), Some(0));
+    assert_eq!(count(&with, "/policy/accepted"), count(&without, "/findings"));
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_line() {
+    for (name, content, said) in [
+        ("unknown", "version: 1\nassertions:\n  - form: vm:web1\n", "unknown.yaml:3: unknown field `form`"),
+        (
+            "typo",
+            "version: 1\nassertions:\n  - {from: 'vm:wbe1', to: internet, deny: any}\n",
+            "did you mean `web1`?",
+        ),
+        ("cut", "version: 1\nassertions: [{from: 'vm:we", "cut.yaml:"),
+    ] {
+        let output = check(&policy(name, content), &[]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.starts_with("error: ") && error.contains(said), "{error}");
+        assert!(output.stdout.is_empty());
+    }
+    let missing = check(Path::new("nowhere.yaml"), &[]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing.stderr).contains("kvmnet policy init"), "{}", text(&missing.stderr));
+}
+
+/// Names that nobody has are no pass where libvirt could not be read, and no mistake either.
+#[test]
+fn without_libvirt_nothing_is_said() {
+    let mut snapshot: Value = serde_json::from_slice(&fs::read(HOST).expect("the host")).expect("JSON");
+    snapshot["libvirt"] = serde_json::json!({"status": "missing", "reason": "no permission"});
+    let host = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-libvirt.json");
+    fs::write(&host, snapshot.to_string()).expect("a file can be written");
+    let path = policy("without-libvirt", GOOD);
+    let [path, host] = [&path, &host].map(|path| path.to_str().expect("a path in UTF-8"));
+    let output = kvmnet(&["check", path, "--snapshot", host]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_policy_is_drafted_looked_over_and_holds() {
+    let path = policy("draft", "");
+    let path = path.to_str().expect("a path in UTF-8");
+    let drafted = kvmnet(&["policy", "init", "--snapshot", HOST, "-o", path]);
+    assert_eq!(drafted.status.code(), Some(0), "{}", text(&drafted.stderr));
+    let linted = kvmnet(&["policy", "lint", path, "--snapshot", HOST]);
+    assert_eq!(linted.status.code(), Some(0), "{}", text(&linted.stderr));
+    assert!(text(&linted.stdout).contains("assertions, 0 findings accepted"), "{}", text(&linted.stdout));
+    assert_eq!(check(Path::new(path), &[]).status.code(), Some(0));
+    let expired = policy("expired", "version: 1\naccept: [{finding: x, reason: y, until: 2020-01-01}]\n");
+    let linted = kvmnet(&["policy", "lint", expired.to_str().expect("a path in UTF-8")]);
+    assert_eq!(linted.status.code(), Some(0));
+    assert!(text(&linted.stderr).contains("since 2020-01-01"), "{}", text(&linted.stderr));
+}
+
+/// The policy in the documentation is one.
+#[test]
+fn the_documented_policy_is_read() {
+    let documented = include_str!("../docs/policy.md");
+    let text =
+        documented.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a policy");
+    let path = policy("documented", text);
+    let linted = kvmnet(&["policy", "lint", path.to_str().expect("a path in UTF-8"), "--snapshot", HOST]);
+    assert_eq!(linted.status.code(), Some(0), "{}", self::text(&linted.stderr));
+}
