@@ -1,6 +1,8 @@
 //! A fault as data, and what is done with it: break a healthy host, see the doctor name the cause, do
 //! what the doctor prints, see the host healthy again.
 
+use std::collections::BTreeSet;
+
 use kvmnet_reports::{
     Cell, CellVerdict, Expected, Finding, Observed, Predicted, Report, Severity, Zone, ZoneKind,
 };
@@ -182,7 +184,8 @@ impl Fault {
             self.assert_harmless(host);
             shell("iptables-restore </run/lab/iptables");
         } else {
-            self.assert_diagnosed(host);
+            let report = self.assert_diagnosed(host);
+            assert_asserted(host, &report);
             match self.cure {
                 Cure::Printed => host.sh(&format!("sh {FIX_SCRIPT}")),
                 Cure::ByHand(script) => shell(script),
@@ -208,7 +211,7 @@ impl Fault {
     }
 
     /// What the doctor must say. It writes its commands into [`FIX_SCRIPT`].
-    fn assert_diagnosed(&self, host: &Host) {
+    fn assert_diagnosed(&self, host: &Host) -> Report {
         let doctored = host.doctor(&self.arguments(&["--fix-script", FIX_SCRIPT]));
         let mut wrong = self.misdiagnosed(host, &doctored);
         let (_, report) = doctored;
@@ -220,6 +223,7 @@ impl Fault {
             wrong.extend(facts_against_wire(host, &self.arguments(&["--static"]), &report));
         }
         assert!(wrong.is_empty(), "{}\n{}\n{}", wrong.join("\n"), shown(&report), host.picture());
+        report
     }
 
     fn arguments<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
@@ -292,6 +296,73 @@ fn gaps<'a>(report: &'a Report, from: &'a str, to: &'a str) -> impl Iterator<Ite
         .iter()
         .filter(|c| c.verdict == CellVerdict::Gap)
         .filter(move |c| zone_name(&c.from) == from && zone_name(&c.to) == to)
+}
+
+/// What a policy for the healthy host asserts of its isolation.
+const POLICY: &str = "\
+version: 1
+internet: [198.51.100.10]
+assertions:
+  - {from: 'network:iso', to: internet, deny: any}
+  - {from: 'network:iso', to: 'network:default', deny: any}
+  - {from: 'network:default', to: 'network:iso', deny: any}
+  - {from: outside, to: ['network:default', 'network:iso'], deny: any}
+";
+
+/// A policy that asserts the isolation of the healthy host fails by exactly the leaks that the doctor has found, with a
+/// packet that passes on the wire where the doctor's did.
+fn assert_asserted(host: &Host, doctored: &Report) {
+    host.write("/run/lab/policy.yaml", POLICY.as_bytes());
+    let about = |cell: &&Cell| {
+        let closed = |zone: &Zone| matches!(zone.network.as_deref(), Some("default" | "iso"));
+        let network = |zone: &Zone| zone.network.clone();
+        cell.expected == Expected::Deny
+            && match (cell.from.zone, cell.to.zone) {
+                (ZoneKind::Vm, ZoneKind::Internet) => network(&cell.from).as_deref() == Some("iso"),
+                (ZoneKind::Vm, ZoneKind::Vm) => {
+                    closed(&cell.from) && closed(&cell.to) && network(&cell.from) != network(&cell.to)
+                }
+                (ZoneKind::Outside, ZoneKind::Vm) => closed(&cell.to),
+                _ => false,
+            }
+    };
+    let leaks = |report: &Report| -> BTreeSet<(String, String)> {
+        let gaps = report.matrix.iter().filter(about).filter(|cell| cell.verdict == CellVerdict::Gap);
+        gaps.map(|cell| (end(&cell.from), end(&cell.to))).collect()
+    };
+    let found = leaks(doctored);
+    // Nothing is sent where there is nothing to show.
+    let live: &[&str] = if found.is_empty() { &[] } else { &["--live"] };
+    let ran = host.kvmnet(&[&["check", "/run/lab/policy.yaml", "--format", "json"], live].concat());
+    // Where a network is gone nobody is meant, which is no pass either.
+    if ran.code == Some(2) && found.is_empty() {
+        return;
+    }
+    let (code, report): (_, Report) = match serde_json::from_str(&ran.stdout) {
+        Ok(report) => (ran.code, report),
+        Err(error) => panic!("no report ({error}), exit {:?}: {}", ran.code, ran.stderr),
+    };
+    let missed: Vec<_> = found.difference(&leaks(&report)).cloned().collect();
+    let failed = report.policy.iter().flat_map(|policy| &policy.assertions);
+    let failed = failed.filter(|assertion| assertion.verdict == CellVerdict::Gap).count();
+    let passed_on_wire = |report: &Report| {
+        let gaps = report.matrix.iter().filter(about).filter(|cell| cell.verdict == CellVerdict::Gap);
+        gaps.filter(|cell| cell.observed == Observed::Reply).count() > 0
+    };
+    let wrong = !missed.is_empty()
+        || found.is_empty() == (failed > 0)
+        || (code == Some(1)) != (failed > 0)
+        || passed_on_wire(doctored) && !passed_on_wire(&report);
+    assert!(
+        !wrong,
+        "the doctor found {found:?}, {missed:?} are not asserted, {failed} assertions fail, exit code {code:?}\n{}",
+        shown(&report)
+    );
+}
+
+/// Which network's VM it is, or what else.
+fn end(zone: &Zone) -> String {
+    if zone.zone == ZoneKind::Vm { zone.network.clone().unwrap_or_default() } else { zone_name(zone) }
 }
 
 /// Where the facts alone say something else than what the wire has shown, cell by cell. Of full-size packets they say
