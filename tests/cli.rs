@@ -85,9 +85,17 @@ fn refused(output: &Output, code: i32, said: &[&str]) {
 
 #[test]
 fn help_shows_examples_and_exit_codes() {
-    for subcommand in
-        [&[][..], &["check"], &["doctor"], &["explain"], &["policy"], &["ports"], &["snapshot"], &["trace"]]
-    {
+    for subcommand in [
+        &[][..],
+        &["check"],
+        &["diff"],
+        &["doctor"],
+        &["explain"],
+        &["policy"],
+        &["ports"],
+        &["snapshot"],
+        &["trace"],
+    ] {
         let output = kvmnet(&[subcommand, &["--help"]].concat());
         assert_eq!(output.status.code(), Some(0));
         for part in ["Usage: kvmnet", "Examples:\n  kvmnet ", "Exit codes:\n  0 ", "\n  70  a bug"] {
@@ -106,6 +114,7 @@ fn the_reference_is_fresh() {
         "",
         "doctor",
         "check",
+        "diff",
         "policy",
         "policy init",
         "policy lint",

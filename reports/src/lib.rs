@@ -6,6 +6,7 @@ mod report;
 mod schema;
 
 pub mod catalogue;
+pub mod diff;
 pub mod dry_run;
 pub mod fix_script;
 pub mod json;

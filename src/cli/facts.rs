@@ -34,6 +34,11 @@ pub(crate) enum Origin {
 }
 
 impl Arguments {
+    /// As the command line would give them.
+    pub(super) fn new(uri: Option<String>, snapshot: Option<PathBuf>) -> Self {
+        Self { uri, snapshot }
+    }
+
     /// `deadline`: after which time libvirt is given up.
     pub(crate) fn origin(self, deadline: Duration) -> Origin {
         match self.snapshot {

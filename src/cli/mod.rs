@@ -8,6 +8,7 @@
 
 mod check;
 mod demo;
+mod diff;
 mod doctor;
 mod endpoint;
 mod examination;
@@ -41,6 +42,7 @@ Examples:
   kvmnet trace --from vm:web1 --to internet
                                         one packet's path, rule by rule
   kvmnet check isolation.yaml           does it hold what a policy asserts?
+  kvmnet diff before.json               what has a change changed for packets?
   kvmnet snapshot --anonymize -o host.json
   kvmnet doctor --snapshot host.json    the same questions to a recorded host
 
@@ -62,6 +64,7 @@ struct Arguments {
 enum Command {
     Check(check::Arguments),
     Demo(demo::Arguments),
+    Diff(diff::Arguments),
     Doctor(doctor::Arguments),
     Explain(explain::Arguments),
     Policy(policy::Arguments),
@@ -75,6 +78,7 @@ impl Command {
         match self {
             Self::Check(arguments) => check::run(arguments, color),
             Self::Demo(arguments) => demo::run(&arguments),
+            Self::Diff(arguments) => diff::run(arguments, color),
             Self::Doctor(arguments) => doctor::run(arguments, color),
             Self::Explain(arguments) => explain::run(&arguments, color),
             Self::Policy(arguments) => policy::run(arguments),

@@ -148,57 +148,6 @@ pub(super) fn route_everywhere(
     Ok((ways.into_iter().collect(), astray))
 }
 
-/// All packets that the host has received are routed, each its own way, to be taken in by the host itself. Which
-/// of its groups somebody here listens to is not known.
-pub(super) fn take_in(walk: &mut Walk<'_, '_>, packets: &mut Packets) -> Decided<()> {
-    let Some(input) = packets.input.clone().filter(|_| !packets.is_arp()) else { return Ok(()) };
-    let name = input.name.as_str();
-    let groups = if packets.is_ipv6() { "ff00::/8" } else { "224.0.0.0/4" };
-    let groups = destined(walk, packets, groups)?;
-    let everybody =
-        if packets.is_ipv6() { Bdd::NONE } else { destined(walk, packets, "255.255.255.255/32")? };
-    let on_link = walk.sets().or(groups, everybody)?;
-    let mut elsewhere = Vec::new();
-    for (answer, some) in ask(walk, packets)? {
-        let some = walk.sets().minus(some, on_link)?;
-        match &answer {
-            Answer::Route(route, _)
-                if matches!(
-                    route.kind,
-                    RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast | RouteKind::Multicast
-                ) => {}
-            Answer::Unknown(_) => stopped(walk, some, &answer),
-            Answer::Route(..) | Answer::Rule(_) | Answer::Nothing => elsewhere.push(some),
-        }
-    }
-    let elsewhere = walk.sets().any_of(&elsewhere)?;
-    let text = "not for this host".to_owned();
-    let site = Site::Route { table: None, text: text.clone() };
-    walk.step_of(elsewhere, "route", site, Decision::Drop, text);
-    walk.opaque_to(groups, name, "who listens to groups");
-    // Who has no address yet may ask all (`ip_route_input_slow`, `ip_mc_validate_source`).
-    let from_nobody = in_prefix(&mut walk.host.sets, &packets.headers, Field::Source, unspecified())?;
-    let spared = walk.sets().and(on_link, from_nobody.yes)?;
-    let asked = walk.asked;
-    walk.asked = walk.sets().minus(asked, spared)?;
-    are_martian(walk, packets, name, false)?;
-    source_is_valid(walk, packets, name, None)?;
-    walk.asked = asked;
-    hooks::pass(walk, packets, packets.family, Hook::Input)
-}
-
-/// The packets that are for the network.
-fn destined(walk: &mut Walk<'_, '_>, packets: &Packets, net: &str) -> Decided<PacketSet> {
-    let net = net.parse().expect("a literal network");
-    let holds = in_prefix(&mut walk.host.sets, &packets.headers, Field::Destination, net)?;
-    Ok(walk.parted(holds)?.1)
-}
-
-/// `0.0.0.0/8`.
-fn unspecified() -> IpNet {
-    IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::UNSPECIFIED, 8))
-}
-
 /// The host itself sends the packets. `bound`: by this device, whatever the routes say.
 pub(super) fn send(
     walk: &mut Walk<'_, '_>,
@@ -268,7 +217,7 @@ pub(super) fn send(
 }
 
 /// What routing says to the packets.
-fn ask<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets) -> Decided<Answers<'a>> {
+pub(super) fn ask<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets) -> Decided<Answers<'a>> {
     if walk.one && packets.destination().is_none() {
         return Ok(vec![(Answer::Unknown("the destination is not known".to_owned()), walk.asked)]);
     }
@@ -393,7 +342,7 @@ fn onward(
 }
 
 /// Routing does not send the packets on.
-fn stopped(walk: &mut Walk<'_, '_>, packets: PacketSet, answer: &Answer<'_>) {
+pub(super) fn stopped(walk: &mut Walk<'_, '_>, packets: PacketSet, answer: &Answer<'_>) {
     match answer {
         Answer::Route(route, _) => {
             let text = route_text(walk.world, route);
@@ -426,7 +375,12 @@ fn stopped(walk: &mut Walk<'_, '_>, packets: PacketSet, answer: &Answer<'_>) {
 
 /// Addresses that no packet from a link may have (`ip_route_input_slow`, `ip6_rcv_core`), and those that
 /// the host does not forward (`ip6_forward`).
-fn are_martian(walk: &mut Walk<'_, '_>, packets: &Packets, device: &str, forwarded: bool) -> Decided<()> {
+pub(super) fn are_martian(
+    walk: &mut Walk<'_, '_>,
+    packets: &Packets,
+    device: &str,
+    forwarded: bool,
+) -> Decided<()> {
     let localnet = walk.world.sysctls().map(|sysctls| {
         let value = |device| sysctls.per_device(false, device, "route_localnet").unwrap_or(0);
         value("all").max(value(device)) != 0
@@ -475,7 +429,7 @@ fn are_martian(walk: &mut Walk<'_, '_>, packets: &Packets, device: &str, forward
 }
 
 /// Reverse path and martian checks of IPv4 (`fib_validate_source`).
-fn source_is_valid(
+pub(super) fn source_is_valid(
     walk: &mut Walk<'_, '_>,
     packets: &Packets,
     device: &str,

@@ -15,6 +15,7 @@ mod chains;
 mod claimed;
 mod classes;
 mod device;
+mod difference;
 mod fate;
 mod hooks;
 mod host;
@@ -31,6 +32,7 @@ mod scope;
 mod service;
 mod shell;
 mod survey;
+mod take_in;
 #[cfg(test)]
 mod testing;
 mod tracking;
@@ -38,6 +40,7 @@ mod walk;
 mod world;
 
 pub use classes::{representatives, set_apart};
+pub use difference::Difference;
 pub use fate::*;
 pub use path::Engine;
 pub use proof::{Denial, Leak};

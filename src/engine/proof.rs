@@ -17,7 +17,7 @@ use kvmnet_probes::facts::{Family, Hook, IfIndex, Mac};
 use kvmnet_reports::Expected;
 
 use super::claimed::{End, Journey, SOURCE_PORT, journey};
-use super::host::{send, take_in};
+use super::host::send;
 use super::outward::{Walked, any};
 use super::packet_set::field::{ARP, IPV4, IPV6, address_value};
 use super::packet_set::{Arena, Bdd, Decided, Field, Headers, HostSets, Packet, PacketSet, Truth, Undecided};
@@ -27,6 +27,7 @@ use super::path::enter::{Entered, enter, go_up};
 use super::path::leave::leave_host;
 use super::path::{Engine, NODES, aim, answers_directly, carry};
 use super::route::in_prefix;
+use super::take_in::take_in;
 use super::walk::Taken;
 use super::{Decision, hooks};
 use crate::model::{Claim, NetworkZone, Protocol, Selection, Topology, Traffic};
@@ -103,10 +104,7 @@ impl Engine<'_> {
         if claim.expected != Expected::Deny {
             return None;
         }
-        if self.host.sets.len() > KEPT {
-            self.forget();
-        }
-        self.host.sets.allow(QUESTION);
+        self.begin_question();
         let before = self.host.sets.len();
         self.denial(claim).unwrap_or_else(|Undecided| {
             // Where it was known before that this takes too many nodes none were made.
@@ -115,6 +113,14 @@ impl Engine<'_> {
             }
             Some(Denial::Open(vec![Undecided.to_string()]))
         })
+    }
+
+    /// Makes room for the sets of one question.
+    pub(super) fn begin_question(&mut self) {
+        if self.host.sets.len() > KEPT {
+            self.forget();
+        }
+        self.host.sets.allow(QUESTION);
     }
 
     fn denial(&mut self, claim: &Claim) -> Decided<Option<Denial>> {
@@ -191,7 +197,7 @@ impl Engine<'_> {
     }
 
     /// Packets with the address in the field; all if it is not known.
-    fn of(&mut self, field: Field, address: Option<IpAddr>) -> Decided<PacketSet> {
+    pub(super) fn of(&mut self, field: Field, address: Option<IpAddr>) -> Decided<PacketSet> {
         let Some(address) = address else { return Ok(Bdd::ALL) };
         self.host.sets.prefix(field, address_value(address), if address.is_ipv6() { 128 } else { 32 })
     }
@@ -358,7 +364,7 @@ impl Engine<'_> {
     }
 
     /// The MAC with which the packet that stands for the claim comes in, if it is known: the NIC's, or the router's.
-    fn sender_mac(&mut self, claim: &Claim) -> Option<Mac> {
+    pub(super) fn sender_mac(&mut self, claim: &Claim) -> Option<Mac> {
         let mut walk = self.walk(Bdd::NONE, false);
         let journey = journey(&mut walk, claim)?;
         match journey.from {
@@ -373,7 +379,7 @@ impl Engine<'_> {
 
     /// The leak in words, and a packet that shows it: an honest and plain one, if there is any, that the wire
     /// can send and whose answer comes back.
-    fn leak(&mut self, claim: &Claim, arrival: &Arrival) -> Decided<Leak> {
+    pub(super) fn leak(&mut self, claim: &Claim, arrival: &Arrival) -> Decided<Leak> {
         let own_address = self.of(Field::Source, claim.source)?;
         let wanted = self.of(Field::Destination, claim.destination)?;
         let mac = self.sender_mac(claim);
@@ -389,11 +395,19 @@ impl Engine<'_> {
             let equal = sets.equal(field, value)?;
             plain = sets.and(plain, equal)?;
         }
+        // Who has no address that is known has one of its link at least, or one that a router would take.
+        let likely = if claim.ipv6 && claim.source.is_none() { "2000::/3" } else { "::/0" };
+        let likely = if claim.ipv6 { prefix(sets, Field::Source, likely)? } else { Bdd::ALL };
         let back = arrival.answered;
         let mut honest = arrival.family != Family::Arp;
-        for (narrow, counts) in
-            [(own_mac, true), (own_address, true), (wanted, false), (plain, true), (back, false)]
-        {
+        for (narrow, counts) in [
+            (own_mac, true),
+            (own_address, true),
+            (wanted, false),
+            (plain, true),
+            (back, false),
+            (likely, false),
+        ] {
             let narrowed = sets.and(set, narrow)?;
             if narrowed == Bdd::NONE {
                 honest &= !counts;
@@ -491,6 +505,12 @@ fn are_of(sets: &mut Arena, protocol: &Protocol, packets: &Packets) -> Decided<T
     let range = u128::from(*ports.start())..=u128::from(*ports.end());
     let to = packets.headers.range(sets, Field::DestinationPort, &range)?;
     sets.both(is, to)
+}
+
+/// Packets with an address of the network in the field.
+fn prefix(sets: &mut Arena, field: Field, net: &str) -> Decided<PacketSet> {
+    let net: ipnet::IpNet = net.parse().expect("a literal network");
+    sets.prefix(field, address_value(net.addr()), net.prefix_len().into())
 }
 
 /// What the packet carries, if the wire can send that.

@@ -6,6 +6,7 @@
 //! does the sending. A run without packets gives [`Plan::untried`] in place of a plan.
 
 mod beyond;
+mod diff;
 mod discover;
 mod dry_run;
 mod findings;
@@ -21,6 +22,7 @@ mod symptom;
 
 pub use crate::model::Scope;
 pub use beyond::Expiring;
+pub use diff::diff;
 pub use discover::{discover, learn};
 pub use dry_run::dry_run;
 pub use large::full_size;

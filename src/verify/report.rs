@@ -152,7 +152,7 @@ fn sender(plan: &Plan, observations: &[Observation], at: usize) -> Option<Sender
     })
 }
 
-fn zone(topology: &Topology, zone: Zone, address: Option<IpAddr>) -> kvmnet_reports::Zone {
+pub(super) fn zone(topology: &Topology, zone: Zone, address: Option<IpAddr>) -> kvmnet_reports::Zone {
     let (kind, vm, network) = match zone {
         Zone::Nic(at) => {
             let nic = &topology.nics[at];

@@ -14,6 +14,7 @@
 mod agree;
 mod bpf_object;
 mod degraded;
+mod diff;
 mod facts;
 mod healthy;
 mod host;

@@ -223,7 +223,7 @@ impl Arena {
     }
 
     /// The same set as in another arena; `known` keeps what was copied from there before.
-    pub(super) fn copy(&mut self, other: &Self, set: Bdd, known: &mut HashMap<usize, Bdd>) -> Decided {
+    pub fn copy(&mut self, other: &Self, set: Bdd, known: &mut HashMap<usize, Bdd>) -> Decided {
         let Some((variable, low, high)) = other.branch(set.negated_if(set.is_negated())) else {
             return Ok(set);
         };
