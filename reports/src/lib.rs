@@ -4,6 +4,8 @@
 mod grid;
 mod report;
 mod schema;
+mod unexplained;
+mod words;
 
 pub mod catalogue;
 pub mod dry_run;
