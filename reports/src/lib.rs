@@ -10,6 +10,7 @@ mod words;
 pub mod catalogue;
 pub mod dry_run;
 pub mod fix_script;
+pub mod formats;
 pub mod json;
 pub mod ports;
 pub mod survey;

@@ -1,9 +1,10 @@
 //! What the parts of a report are called, in every format alike. All of it may be shown: names are escaped.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::text::{printable, printable_list, printable_prose};
-use crate::{Cell, Expected, Finding, Observed, Predicted, Zone, ZoneKind};
+use crate::{Accepted, Cell, CellVerdict, Expected, Finding, Observed, Predicted, Zone, ZoneKind};
 
 /// `vm:web1` → `web1`, `network:default` → `network default`.
 pub(crate) fn subject_in_words(subject: &str) -> String {
@@ -35,6 +36,18 @@ pub(crate) fn zone_in_words(zone: &Zone) -> String {
     }
 }
 
+/// `web1 → internet 198.51.100.10: icmp`.
+pub(crate) fn claim_in_words(cell: &Cell) -> String {
+    let (from, to) = (zone_in_words(&cell.from), zone_in_words(&cell.to));
+    format!("{from} → {to}: {}", printable(&cell.traffic))
+}
+
+/// The network that a claim is about: that of the VM which asks, or is asked.
+pub(crate) fn network_of(cell: &Cell) -> Option<&str> {
+    let about = if cell.from.zone == ZoneKind::Vm { &cell.from } else { &cell.to };
+    about.network.as_deref().or(cell.from.network.as_deref())
+}
+
 /// `web1 → internet 198.51.100.10: icmp, tcp/443 · web2 → …`.
 pub(crate) fn claims(cells: &[&Cell], shown: usize) -> String {
     let mut pairs: Vec<(String, Vec<String>)> = Vec::new();
@@ -59,11 +72,27 @@ pub(crate) fn claims(cells: &[&Cell], shown: usize) -> String {
     text
 }
 
+/// `allow` or `deny`, as a policy says it.
+pub(crate) fn expected(cell: &Cell) -> &'static str {
+    match cell.expected {
+        Expected::Allow => "allow",
+        Expected::Deny => "deny",
+    }
+}
+
 /// Why a claim is not as intended, or is unknown.
 pub(crate) fn what_is_known(cell: &Cell) -> String {
     match &cell.note {
         Some(note) => printable_prose(note).into_owned(),
         None => judgement(cell),
+    }
+}
+
+/// Why a claim has its verdict: of a gap what is wanted and what is, then what else is to be said.
+pub(crate) fn why(cell: &Cell) -> String {
+    match (cell.verdict, &cell.note) {
+        (CellVerdict::Gap, Some(note)) => format!("{} ({})", judgement(cell), printable_prose(note)),
+        (CellVerdict::Ok | CellVerdict::Gap | CellVerdict::Unknown, _) => what_is_known(cell),
     }
 }
 
@@ -85,4 +114,23 @@ fn judgement(cell: &Cell) -> String {
         Observed::NotTried => "it was not tried on the wire",
     };
     format!("{expected}; {predicted}; {observed}")
+}
+
+/// `accepted until 2027-01-31: reason`.
+pub(crate) fn acceptance(accepted: &Accepted) -> String {
+    let reason = printable_prose(&accepted.reason);
+    match &accepted.until {
+        Some(day) => format!("accepted until {}: {reason}", printable(day)),
+        None => format!("accepted: {reason}"),
+    }
+}
+
+/// A command as it may be shown, or a shell comment in its place if what shows is not what would run.
+pub(crate) fn command(command: &str) -> Cow<'_, str> {
+    match printable_prose(command) {
+        Cow::Borrowed(whole) => Cow::Borrowed(whole),
+        Cow::Owned(shown) => {
+            Cow::Owned(format!("# by hand, as it holds characters that do not show: {shown}"))
+        }
+    }
 }

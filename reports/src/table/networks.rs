@@ -94,12 +94,17 @@ pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io
         return writeln!(out, "\n no network and no NIC");
     }
     writeln!(out)?;
-    matrix(report, &folded, form, out)?;
+    matrix(report, &folded).write(form, out)?;
     nics(report, &folded, form, out)?;
     legend(report, form, out)
 }
 
-fn matrix(report: &Report, folded: &Folded<'_>, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+/// A row for each network, and what reaches what from there.
+pub(crate) fn grid(report: &Report) -> Grid {
+    matrix(report, &Folded::new(report))
+}
+
+fn matrix(report: &Report, folded: &Folded<'_>) -> Grid {
     let about = [
         Heading::new("NETWORK"),
         Heading::new("MODE"),
@@ -122,7 +127,7 @@ fn matrix(report: &Report, folded: &Folded<'_>, form: Form, out: &mut impl io::W
             push(*name, None);
         }
     }
-    grid.write(form, out)
+    grid
 }
 
 /// The entries of a network's row that say what it is.
