@@ -7,17 +7,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::ErrorKind;
 use clap::{Args, ValueEnum, value_parser};
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Observation};
-use kvmnet_reports::{Report, Severity, dry_run, fix_script, json, table};
+use kvmnet_reports::formats::{Input, Renderer};
+use kvmnet_reports::{Report, Severity, dry_run, fix_script, json};
 
 use super::facts::{self, Origin};
 use super::failure::Failure;
-use super::output::{Color, Destination, Format};
-use super::{exit, progress, select};
+use super::output::{self, Color, Destination, Format};
+use super::{exit, explain, progress, select};
+use crate::checks::CHECKS;
 use crate::engine;
 use crate::model::{Claim, Topology, claims};
 use crate::verify::{self, Plan, Reach, Scope};
@@ -32,7 +35,11 @@ Examples:
   kvmnet doctor --internet-target 192.0.2.1  ask for this address instead of 1.1.1.1
   kvmnet doctor --fix-script fix.sh          the commands as a script; read it, then run it as root
   kvmnet doctor --format json --output report.json
+  kvmnet doctor --format junit --output kvmnet.xml
   kvmnet doctor --snapshot host.json         a recorded host, without root";
+
+const CODES: &str = "\
+With --format nagios the exit code is a plugin's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.";
 
 /// Tell whether every VM reaches what it should and nothing else, why not, and what to type
 ///
@@ -40,7 +47,7 @@ Examples:
 /// packets, tries it with packets sent as the VM, and prints each gap with its cause and the commands
 /// that mend it. Nothing on the host is changed.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
+#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(&format!("{EXAMPLES}\n\n{CODES}")))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     facts: facts::Arguments,
@@ -74,8 +81,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     fix_script: Option<PathBuf>,
     /// In which form to write
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_name = "FORMAT", value_parser = output::renderer(), default_value = "table")]
+    format: &'static Renderer,
     /// Write to this file, as a whole or not at all [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -105,7 +112,7 @@ struct Request {
     privileges: Privileges,
     fail_on: Severity,
     fix_script: Option<Destination>,
-    format: Format,
+    renderer: &'static Renderer,
     destination: Destination,
     color: Color,
 }
@@ -147,7 +154,7 @@ impl Request {
             privileges: Privileges::confine(writes).map_err(Failure::Privileges)?,
             fail_on,
             fix_script,
-            format: arguments.format,
+            renderer: arguments.format,
             destination,
             color,
         })
@@ -192,7 +199,7 @@ impl Request {
     }
 
     /// What would be sent, as far as it is known before the VMs were asked for their addresses.
-    async fn rehearse(&self) -> Result<Vec<u8>, Failure> {
+    async fn rehearse(&self, format: Format) -> Result<Vec<u8>, Failure> {
         let snapshot = self.origin.observe().await?;
         let topology = Topology::from_snapshot(&snapshot);
         select::check(&snapshot, &topology, &self.scope.vms, &self.scope.networks)?;
@@ -203,7 +210,7 @@ impl Request {
         attempts.extend(verify::plan(&snapshot, &topology, &claims, self.reach).attempts);
         let run = verify::dry_run(&snapshot, &attempts);
         let mut text = Vec::new();
-        let written = match self.format {
+        let written = match format {
             Format::Table => dry_run::write(&run, self.destination.form(self.color), &mut text),
             Format::Json => json::write(&run, &mut text),
         };
@@ -229,12 +236,10 @@ impl Request {
 
     fn deliver(&self, report: &Report) -> Result<(), Failure> {
         self.privileges.give_up().map_err(Failure::Privileges)?;
+        let catalogue = explain::catalogue_of(CHECKS);
+        let input = Input { report, catalogue: &catalogue, form: self.destination.form(self.color) };
         let mut text = Vec::new();
-        let written = match self.format {
-            Format::Table => table::write(report, self.destination.form(self.color), &mut text),
-            Format::Json => json::write(report, &mut text),
-        };
-        written.expect("memory takes every byte");
+        self.renderer.write(&input, &mut text).expect("memory takes every byte");
         self.privileges.write().map_err(Failure::Privileges)?;
         self.destination.deliver(&text, false)?;
         let Some(destination) = &self.fix_script else { return Ok(()) };
@@ -261,18 +266,38 @@ impl Request {
     }
 }
 
+/// How a list of what would be sent is written: it is no report, and few forms are made for it.
+fn format_of_rehearsal(renderer: &Renderer) -> Result<Format, clap::Error> {
+    Format::from_str(renderer.name, false).map_err(|_| {
+        let known: Vec<_> =
+            Format::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect();
+        let known: Vec<_> = known.iter().map(PossibleValue::get_name).collect();
+        let text = format!(
+            "the argument '--dry-run' cannot be used with '--format {}': what would be sent is written as {}",
+            renderer.name,
+            known.join(" or ")
+        );
+        Arguments::augment_args(clap::Command::new("kvmnet doctor")).error(ErrorKind::ArgumentConflict, text)
+    })
+}
+
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
-    let rehearses = arguments.dry_run;
-    let request = Request::new(arguments, color)?;
-    let runtime = super::runtime()?;
-    if rehearses {
-        let text = runtime.block_on(request.rehearse())?;
+    if arguments.dry_run {
+        let format = format_of_rehearsal(arguments.format)?;
+        let request = Request::new(arguments, color)?;
+        let text = super::runtime()?.block_on(request.rehearse(format))?;
         request.privileges.write().map_err(Failure::Privileges)?;
         request.destination.deliver(&text, false)?;
         return Ok(ExitCode::from(exit::VERIFIED));
     }
-    let report = runtime.block_on(request.examine())?;
+    let renderer = arguments.format;
+    examine(arguments, color).or_else(|error| exit::failed(error, renderer))
+}
+
+fn examine(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
+    let request = Request::new(arguments, color)?;
+    let report = super::runtime()?.block_on(request.examine())?;
     request.deliver(&report)?;
     request.advise(&report);
-    Ok(ExitCode::from(report.summary.verdict.exit_code()))
+    Ok(ExitCode::from(request.renderer.exit_code(&report)))
 }
