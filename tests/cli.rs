@@ -9,6 +9,9 @@
     reason = "tests start programs, read files and say what they skip"
 )]
 
+#[path = "cli/formats.rs"]
+mod formats;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};

@@ -83,6 +83,15 @@ impl Grid {
         }
     }
 
+    /// The headings, and the rows under them.
+    pub(crate) fn rows(&self) -> (Vec<&'static str>, Vec<Vec<&str>>) {
+        let headings = self.columns.iter().map(|(heading, _)| heading.long).collect();
+        let height = self.columns.first().map_or(0, |(_, column)| column.len());
+        let text =
+            |row: usize| self.columns.iter().map(move |(_, column)| column[row].text.as_str()).collect();
+        (headings, (0..height).map(text).collect())
+    }
+
     /// Writes the grid. What does not fit is made to, in this order: short headings and words, columns that can
     /// be dispensed with, broken lines.
     pub(crate) fn write(mut self, form: Form, out: &mut impl io::Write) -> io::Result<()> {

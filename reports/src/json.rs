@@ -4,6 +4,15 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::formats::Renderer;
+
+pub(crate) const RENDERER: Renderer = Renderer {
+    name: "json",
+    about: "For programs",
+    write: |input, out| write(input.report, out),
+    plugin: None,
+};
+
 /// Writes a view as indented JSON with a line feed at the end.
 pub fn write(view: &impl Serialize, mut out: impl io::Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut out, view)?;

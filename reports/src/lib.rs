@@ -4,11 +4,14 @@
 mod grid;
 mod report;
 mod schema;
+mod unexplained;
+mod words;
 
 pub mod catalogue;
 pub mod diff;
 pub mod dry_run;
 pub mod fix_script;
+pub mod formats;
 pub mod json;
 pub mod ports;
 pub mod survey;

@@ -33,15 +33,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// The cells of the models: those that no assertion speaks of.
-    pub fn modelled(&self) -> impl Iterator<Item = &Cell> {
+    /// The cells of the models, with their indices: those that no assertion speaks of.
+    pub fn modelled(&self) -> impl Iterator<Item = (usize, &Cell)> {
         let asserted: BTreeSet<usize> = self
             .policy
             .iter()
             .flat_map(|policy| &policy.assertions)
             .flat_map(|one| one.cells.iter().copied())
             .collect();
-        self.matrix.iter().enumerate().filter(move |(at, _)| !asserted.contains(at)).map(|(_, cell)| cell)
+        self.matrix.iter().enumerate().filter(move |(at, _)| !asserted.contains(at))
     }
 }
 

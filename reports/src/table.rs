@@ -5,11 +5,21 @@ mod fold;
 mod networks;
 mod policy;
 
+pub(crate) use networks::grid;
+
 use std::fmt::Write as _;
 use std::io;
 
+use crate::formats::Renderer;
 use crate::text::{Form, Paint, count, printable, printable_prose, wrap};
 use crate::{Observed, Report, Severity, SourceStatus, Verdict};
+
+pub(crate) const RENDERER: Renderer = Renderer {
+    name: "table",
+    about: "For people",
+    write: |input, out| write(input.report, input.form, out),
+    plugin: None,
+};
 
 /// Writes the report as a table with its findings.
 pub fn write(report: &Report, form: Form, mut out: impl io::Write) -> io::Result<()> {

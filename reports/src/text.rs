@@ -86,7 +86,9 @@ fn is_hostile(char: char) -> bool {
             | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}'
             | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+            // Not characters, and not allowed in XML.
+            | '\u{fffe}' | '\u{ffff}')
 }
 
 /// Columns that the text takes on a terminal.
@@ -192,6 +194,7 @@ mod tests {
             ("\u{202e}live\u{2066}", r"\u{202e}live\u{2066}"),
             ("we\u{200b}b1", r"we\u{200b}b1"),
             ("\u{e0041}\u{2028}", r"\u{e0041}\u{2028}"),
+            ("\u{fffe}\u{ffff}", r"\u{fffe}\u{ffff}"),
         ] {
             assert_eq!(printable(name), shown);
         }

@@ -1,8 +1,9 @@
 //! The table of reports that are healthy, broken, unknown, hostile and large.
 
+#[expect(dead_code, reason = "the tests of the formats look at more hosts")]
 mod hosts;
 
-use hosts::{broken, healthy, hostile, thousand, unknown};
+use hosts::{broken, healthy, hostile, policed, thousand, unknown};
 use insta::assert_snapshot;
 use kvmnet_reports::Report;
 use kvmnet_reports::table::write;
@@ -28,6 +29,12 @@ fn healthy_host() {
 fn broken_host() {
     assert_snapshot!(render(&broken(), 140, false));
     assert_snapshot!(render(&broken(), 80, false));
+}
+
+#[test]
+fn policed_host() {
+    assert_snapshot!(render(&policed(), 140, false));
+    assert_snapshot!(render(&policed(), 80, false));
 }
 
 #[test]

@@ -47,5 +47,5 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         fail_on: Severity::Error,
         fix_script: None,
     };
-    Examination::new(arguments.how, asked, color)?.run()
+    Examination::run(arguments.how, asked, color)
 }

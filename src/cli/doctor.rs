@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValue;
+use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use kvmnet_reports::Severity;
+use kvmnet_reports::formats::Renderer;
 
 use super::examination::{self, Asked, Examination, Intent};
-use super::output::Color;
+use super::output::{Color, Format};
 use super::{exit, select};
 
 const EXAMPLES: &str = "\
@@ -20,7 +23,11 @@ Examples:
   kvmnet doctor --internet-target 192.0.2.1  ask for this address instead of 1.1.1.1
   kvmnet doctor --fix-script fix.sh          the commands as a script; read it, then run it as root
   kvmnet doctor --format json --output report.json
+  kvmnet doctor --format junit --output kvmnet.xml
   kvmnet doctor --snapshot host.json         a recorded host, without root";
+
+const CODES: &str = "\
+With --format nagios the exit code is a plugin's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.";
 
 /// Tell whether every VM reaches what it should and nothing else, why not, and what to type
 ///
@@ -28,7 +35,7 @@ Examples:
 /// packets, tries it with packets sent as the VM, and prints each gap with its cause and the commands
 /// that mend it. Nothing on the host is changed.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
+#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(&format!("{EXAMPLES}\n\n{CODES}")))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     how: examination::Arguments,
@@ -57,6 +64,21 @@ enum FailOn {
     Warning,
 }
 
+/// How a list of what would be sent is written: it is no report, and few forms are made for it.
+fn format_of_rehearsal(renderer: &Renderer) -> Result<Format, clap::Error> {
+    Format::from_str(renderer.name, false).map_err(|_| {
+        let known: Vec<_> =
+            Format::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect();
+        let known: Vec<_> = known.iter().map(PossibleValue::get_name).collect();
+        let text = format!(
+            "the argument '--dry-run' cannot be used with '--format {}': what would be sent is written as {}",
+            renderer.name,
+            known.join(" or ")
+        );
+        Arguments::augment_args(clap::Command::new("kvmnet doctor")).error(ErrorKind::ArgumentConflict, text)
+    })
+}
+
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let asked = Asked {
         intent: Intent::Models,
@@ -70,6 +92,9 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         },
         fix_script: arguments.fix_script,
     };
-    let examination = Examination::new(arguments.how, asked, color)?;
-    if arguments.dry_run { examination.rehearse() } else { examination.run() }
+    if arguments.dry_run {
+        let format = format_of_rehearsal(arguments.how.renderer())?;
+        return Examination::new(arguments.how, asked, color)?.rehearse(format);
+    }
+    Examination::run(arguments.how, asked, color)
 }

@@ -12,13 +12,15 @@ use clap::{Args, value_parser};
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Observation};
-use kvmnet_reports::{Report, Severity, dry_run, fix_script, json, table};
+use kvmnet_reports::formats::{Input, Renderer};
+use kvmnet_reports::{Report, Severity, dry_run, fix_script, json};
 
 use super::facts::{self, Origin};
 use super::failure::Failure;
-use super::output::{Color, Destination, Format};
+use super::output::{self, Color, Destination, Format};
 use super::policy_file::PolicyFile;
-use super::{exit, progress, select};
+use super::{exit, explain, progress, select};
+use crate::checks::CHECKS;
 use crate::engine;
 use crate::model::policy::{self, Reading};
 use crate::model::{Claim, Topology, claims};
@@ -46,11 +48,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PACKETS", default_value_t = Limits::RATE_PER_VM, value_parser = rate())]
     rate_per_vm: NonZeroU32,
     /// In which form to write
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_name = "FORMAT", value_parser = output::renderer(), default_value = "table")]
+    format: &'static Renderer,
     /// Write to this file, as a whole or not at all [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn renderer(&self) -> &'static Renderer {
+        self.format
+    }
 }
 
 /// What is asked.
@@ -97,7 +105,7 @@ pub(super) struct Examination {
     privileges: Privileges,
     fail_on: Severity,
     fix_script: Option<Destination>,
-    format: Format,
+    renderer: &'static Renderer,
     destination: Destination,
     color: Color,
 }
@@ -137,7 +145,7 @@ impl Examination {
             privileges: Privileges::confine(writes).map_err(Failure::Privileges)?,
             fail_on: asked.fail_on,
             fix_script,
-            format: arguments.format,
+            renderer: arguments.format,
             destination,
             color,
         })
@@ -225,7 +233,7 @@ impl Examination {
     }
 
     /// What would be sent, as far as it is known before the VMs were asked for their addresses.
-    async fn rehearsed(&self) -> Result<Vec<u8>, Failure> {
+    async fn rehearsed(&self, format: Format) -> Result<Vec<u8>, Failure> {
         let snapshot = self.origin.observe().await?;
         let topology = self.topology(&snapshot)?;
         let facts = engine::Facts::new(&snapshot);
@@ -235,7 +243,7 @@ impl Examination {
         attempts.extend(verify::plan(&snapshot, &topology, &claims, self.reach).attempts);
         let run = verify::dry_run(&snapshot, &attempts);
         let mut text = Vec::new();
-        let written = match self.format {
+        let written = match format {
             Format::Table => dry_run::write(&run, self.destination.form(self.color), &mut text),
             Format::Json => json::write(&run, &mut text),
         };
@@ -261,12 +269,10 @@ impl Examination {
 
     fn deliver(&self, report: &Report) -> Result<(), Failure> {
         self.privileges.give_up().map_err(Failure::Privileges)?;
+        let catalogue = explain::catalogue_of(CHECKS);
+        let input = Input { report, catalogue: &catalogue, form: self.destination.form(self.color) };
         let mut text = Vec::new();
-        let written = match self.format {
-            Format::Table => table::write(report, self.destination.form(self.color), &mut text),
-            Format::Json => json::write(report, &mut text),
-        };
-        written.expect("memory takes every byte");
+        self.renderer.write(&input, &mut text).expect("memory takes every byte");
         self.privileges.write().map_err(Failure::Privileges)?;
         self.destination.deliver(&text, false)?;
         let Some(destination) = &self.fix_script else { return Ok(()) };
@@ -293,16 +299,22 @@ impl Examination {
     }
 
     /// Examines the host and delivers the report.
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(arguments: Arguments, asked: Asked, color: Color) -> anyhow::Result<ExitCode> {
+        let renderer = arguments.format;
+        let done = Self::new(arguments, asked, color).map_err(Into::into).and_then(Self::report);
+        done.or_else(|error| exit::failed(error, renderer))
+    }
+
+    fn report(self) -> anyhow::Result<ExitCode> {
         let report = super::runtime()?.block_on(self.examine())?;
         self.deliver(&report)?;
         self.advise(&report);
-        Ok(ExitCode::from(report.summary.verdict.exit_code()))
+        Ok(ExitCode::from(self.renderer.exit_code(&report)))
     }
 
     /// Lists what would be sent.
-    pub(super) fn rehearse(self) -> anyhow::Result<ExitCode> {
-        let text = super::runtime()?.block_on(self.rehearsed())?;
+    pub(super) fn rehearse(self, format: Format) -> anyhow::Result<ExitCode> {
+        let text = super::runtime()?.block_on(self.rehearsed(format))?;
         self.privileges.write().map_err(Failure::Privileges)?;
         self.destination.deliver(&text, false)?;
         Ok(ExitCode::from(exit::VERIFIED))

@@ -7,9 +7,11 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
 use kvmnet_reports::Verdict;
+use kvmnet_reports::formats::Renderer;
 use kvmnet_reports::text::printable_prose;
 
 use super::failure::Failure;
+use super::output::Destination;
 
 /// Everything is as intended.
 pub(crate) const VERIFIED: u8 = Verdict::Verified.exit_code();
@@ -72,10 +74,25 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
+/// What failed, on what and why.
+fn reason(error: &anyhow::Error) -> String {
+    let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
+    printable_prose(&chain.join(": ")).into_owned()
+}
+
+/// Tells of a failure where the reader of this form looks for it, if that is not where others do.
+pub(crate) fn failed(error: anyhow::Error, renderer: &Renderer) -> anyhow::Result<ExitCode> {
+    let Some((text, code)) = renderer.failed(&reason(&error)) else { return Err(error) };
+    Destination::Stdout.deliver(text.as_bytes(), false)?;
+    Ok(ExitCode::from(code))
+}
+
 /// Tells what failed, on what and why, and what may help.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
-    let mut text = format!("error: {}\n", printable_prose(&chain.join(": ")));
+    if let Some(error) = error.downcast_ref() {
+        return usage(error);
+    }
+    let mut text = format!("error: {}\n", reason(error));
     let failure = error.downcast_ref::<Failure>();
     for line in failure.map(Failure::place).unwrap_or_default() {
         let _ = writeln!(text, "{}", printable_prose(line));

@@ -40,8 +40,7 @@ pub(crate) fn run(arguments: &Arguments, color: Color) -> anyhow::Result<ExitCod
     });
     let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
     let chosen = if wanted.is_empty() { CHECKS.iter().collect() } else { wanted };
-    let checks = chosen.into_iter().map(|check| entry(check)).collect();
-    let catalogue = Catalogue { schema: SCHEMA, checks };
+    let catalogue = catalogue_of(chosen);
     let destination = Destination::Stdout;
     let mut text = Vec::new();
     let written = match arguments.format {
@@ -52,6 +51,11 @@ pub(crate) fn run(arguments: &Arguments, color: Color) -> anyhow::Result<ExitCod
     written.expect("memory takes every byte");
     destination.deliver(&text, false)?;
     Ok(ExitCode::from(exit::VERIFIED))
+}
+
+/// What is to be said of these checks.
+pub(super) fn catalogue_of<'a>(checks: impl IntoIterator<Item = &'a &'a Check>) -> Catalogue {
+    Catalogue { schema: SCHEMA, checks: checks.into_iter().map(|check| entry(check)).collect() }
 }
 
 fn entry(check: &Check) -> CheckEntry {

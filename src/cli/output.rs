@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use kvmnet_reports::formats::{RENDERERS, Renderer};
 use kvmnet_reports::text::Form;
 
 use super::failure::Failure;
@@ -26,13 +28,20 @@ pub(crate) enum Color {
     Never,
 }
 
-/// How the result is written down.
+/// How a result that is no report is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
     Table,
     /// For programs
     Json,
+}
+
+/// How the doctor's report is written down.
+pub(crate) fn renderer() -> impl TypedValueParser<Value = &'static Renderer> {
+    let named = |renderer: &&Renderer| PossibleValue::new(renderer.name).help(renderer.about);
+    PossibleValuesParser::new(RENDERERS.iter().map(named))
+        .map(|name| Renderer::named(&name).expect("the parser lets no other name through"))
 }
 
 /// Where the result goes.

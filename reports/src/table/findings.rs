@@ -1,13 +1,11 @@
 //! What is wrong, why, and the commands that put it right; then what could not be said.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 
-use crate::text::{Form, Paint, count, printable, printable_list, printable_prose, width_of, wrap};
-use crate::{
-    Cell, CellVerdict, Evidence, Expected, Finding, Observed, Predicted, Report, Severity, Zone, ZoneKind,
-};
+use crate::text::{Form, Paint, count, printable, printable_prose, width_of, wrap};
+use crate::unexplained::groups;
+use crate::words::{claims, subjects_in_words};
+use crate::{Evidence, Finding, Report, Severity};
 
 /// Lines of evidence, or claims, that are shown of one finding.
 const SHOWN: usize = 6;
@@ -44,8 +42,7 @@ fn entry(report: &Report, finding: &Finding, form: Form, out: &mut impl io::Writ
     }
     // The title says who suffers; who else is in the claims they say themselves.
     if !finding.subjects.is_empty() && !form.is_narrow() {
-        let subjects: Vec<_> = finding.subjects.iter().map(|subject| subject_in_words(subject)).collect();
-        block.line("affects", &printable_list(subjects.iter().map(String::as_str)))?;
+        block.line("affects", &subjects_in_words(finding))?;
     }
     let broken: Vec<_> = finding.breaks.iter().filter_map(|index| report.matrix.get(*index)).collect();
     if !broken.is_empty() {
@@ -75,110 +72,21 @@ fn evidence<'a, W>(finding: &'a Finding, block: &Block<'_, W>) -> Vec<&'a Eviden
     shown
 }
 
-/// `vm:web1` → `web1`, `network:default` → `network default`.
-fn subject_in_words(subject: &str) -> String {
-    match subject.split_once(':') {
-        Some(("vm", name)) => name.to_owned(),
-        Some((kind, name)) => format!("{kind} {name}"),
-        None => subject.to_owned(),
-    }
-}
-
-pub(super) fn zone_in_words(zone: &Zone) -> String {
-    let kind = match zone.zone {
-        ZoneKind::Vm => return printable(zone.vm.as_deref().unwrap_or("a VM")).into_owned(),
-        ZoneKind::Host => return "host".to_owned(),
-        ZoneKind::Gateway => "gateway",
-        ZoneKind::Internet => "internet",
-        ZoneKind::Outside => "outside",
-    };
-    match &zone.address {
-        Some(address) => format!("{kind} {}", printable(address)),
-        None => kind.to_owned(),
-    }
-}
-
-/// `web1 → internet 198.51.100.10: icmp, tcp/443 · web2 → …`.
-fn claims(cells: &[&Cell], shown: usize) -> String {
-    let mut pairs: Vec<(String, Vec<String>)> = Vec::new();
-    for cell in cells {
-        let pair = format!("{} → {}", zone_in_words(&cell.from), zone_in_words(&cell.to));
-        let traffic = printable(&cell.traffic).into_owned();
-        match pairs.iter().position(|(known, _)| *known == pair) {
-            Some(known) => pairs[known].1.push(traffic),
-            None if pairs.len() < shown => pairs.push((pair, vec![traffic])),
-            None => {}
-        }
-    }
-    let told: usize = pairs.iter().map(|(_, kinds)| kinds.len()).sum();
-    let mut text = pairs
-        .iter()
-        .map(|(pair, kinds)| format!("{pair}: {}", kinds.join(", ")))
-        .collect::<Vec<_>>()
-        .join(" · ");
-    if told < cells.len() {
-        let _ = write!(text, " · … and {} more", cells.len() - told);
-    }
-    text
-}
-
-/// Claims that are not as intended and that no finding explains, then those of which nothing can be
-/// said, grouped by what is known of them.
+/// What no finding explains.
 fn unexplained(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
-    let mut explained = vec![false; report.matrix.len()];
-    for index in report.findings.iter().flat_map(|finding| &finding.breaks) {
-        if let Some(explained) = explained.get_mut(*index) {
-            *explained = true;
-        }
-    }
-    let mut groups: BTreeMap<(bool, String), Vec<&Cell>> = BTreeMap::new();
-    for (cell, explained) in report.matrix.iter().zip(explained) {
-        let unknown = match cell.verdict {
-            CellVerdict::Ok => continue,
-            CellVerdict::Gap if explained => continue,
-            CellVerdict::Gap => false,
-            CellVerdict::Unknown => true,
-        };
-        groups.entry((unknown, what_is_known(cell))).or_default().push(cell);
-    }
-    let more: usize = groups.values().skip(GROUPS).map(Vec::len).sum();
-    for ((unknown, why), cells) in groups.into_iter().take(GROUPS) {
-        let (word, text) = if unknown {
-            (("UNKNOWN", Paint::Yellow), format!("{} cannot be decided", count(cells.len(), "claim")))
-        } else {
-            (("ERROR", Paint::Red), format!("{} without a known cause", count(cells.len(), "gap")))
-        };
+    let groups = groups(report);
+    let more: usize = groups.iter().skip(GROUPS).map(|group| group.cells.len()).sum();
+    for group in groups.iter().take(GROUPS) {
+        let word = if group.unknown { ("UNKNOWN", Paint::Yellow) } else { ("ERROR", Paint::Red) };
         let mut block = Block { form, out: &mut *out, label_width: 7 };
-        block.title(word, &text, "")?;
-        block.line("why", &why)?;
-        block.line("claims", &claims(&cells, SHOWN))?;
+        block.title(word, &group.title(), "")?;
+        block.line("why", &group.why)?;
+        block.line("claims", &claims(&group.cells, SHOWN))?;
     }
     if more > 0 {
         writeln!(out, "\n… and {} more (all are in --format json)", count(more, "claim"))?;
     }
     Ok(())
-}
-
-fn what_is_known(cell: &Cell) -> String {
-    if let Some(note) = &cell.note {
-        return printable_prose(note).into_owned();
-    }
-    let expected = match cell.expected {
-        Expected::Allow => "should pass",
-        Expected::Deny => "should not pass",
-    };
-    let predicted = match cell.predicted {
-        Predicted::Allow => "the facts say that it passes",
-        Predicted::Deny => "the facts say that it does not pass",
-        Predicted::Partial => "the facts say that some of it passes",
-        Predicted::Unknown => "the facts do not decide",
-    };
-    let observed = match cell.observed {
-        Observed::Reply => "it was answered on the wire",
-        Observed::NoReply => "nothing came back on the wire",
-        Observed::NotTried => "it was not tried on the wire",
-    };
-    format!("{expected}; {predicted}; {observed}")
 }
 
 /// A title and labelled lines under it.

@@ -35,7 +35,7 @@ struct Folded<'a> {
 impl<'a> Folded<'a> {
     fn new(report: &'a Report) -> Self {
         let mut folded = Self::default();
-        for cell in report.modelled() {
+        for (_, cell) in report.modelled() {
             let Place { network, vm, pair } = Place::of(cell);
             folded.has_else |= pair == Pair::Else;
             folded.networks.entry(network).or_default().entry(pair).or_default().add(vm, cell);
@@ -98,12 +98,17 @@ pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io
         return writeln!(out, "\n no network and no NIC");
     }
     writeln!(out)?;
-    matrix(report, &folded, form, out)?;
+    matrix(report, &folded).write(form, out)?;
     nics(report, &folded, form, out)?;
     legend(report, form, out)
 }
 
-fn matrix(report: &Report, folded: &Folded<'_>, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+/// A row for each network, and what reaches what from there.
+pub(crate) fn grid(report: &Report) -> Grid {
+    matrix(report, &Folded::new(report))
+}
+
+fn matrix(report: &Report, folded: &Folded<'_>) -> Grid {
     let about = [
         Heading::new("NETWORK"),
         Heading::new("MODE"),
@@ -126,7 +131,7 @@ fn matrix(report: &Report, folded: &Folded<'_>, form: Form, out: &mut impl io::W
             push(*name, None);
         }
     }
-    grid.write(form, out)
+    grid
 }
 
 /// The entries of a network's row that say what it is.
@@ -198,7 +203,7 @@ fn legend(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
     let summary = &report.summary;
     let mut words = Vec::new();
     let gap = |expected| {
-        report.modelled().any(|cell| cell.verdict == CellVerdict::Gap && cell.expected == expected)
+        report.modelled().any(|(_, cell)| cell.verdict == CellVerdict::Gap && cell.expected == expected)
     };
     if gap(Expected::Allow) {
         words.push("BROKEN n: n VMs should pass and do not");

@@ -6,7 +6,7 @@ use crate::grid::{Entry, Grid, Heading};
 use crate::text::{Form, Paint, count, printable, printable_prose, wrap};
 use crate::{Cell, CellVerdict, Expected, Policy, Predicted, Proof, Report};
 
-use super::findings::zone_in_words;
+use crate::words::zone_in_words;
 
 /// Cells that are shown of an assertion that does not hold.
 const SHOWN: usize = 4;

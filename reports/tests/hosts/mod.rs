@@ -287,3 +287,146 @@ pub(crate) fn thousand() -> Report {
     report.findings = vec![Finding { breaks, subjects, ..broken().findings.remove(0) }];
     summarise(report)
 }
+
+/// The broken host with a policy: it asserts what holds, what does not and what cannot be said, and accepts the
+/// leak for good and a hazard until a day.
+pub(crate) fn policed() -> Report {
+    let mut report = broken();
+    // What a policy asserts stands in the matrix for itself.
+    let mut asserted = |which: &dyn Fn(&Cell) -> bool| -> Vec<usize> {
+        let first = report.matrix.len();
+        let cells: Vec<Cell> = report.matrix.iter().filter(|cell| which(cell)).cloned().collect();
+        report.matrix.extend(cells);
+        (first..report.matrix.len()).collect()
+    };
+    let closed = asserted(&|cell| cell.to.vm.as_deref() == Some("other1"));
+    let open = asserted(&|cell| is(cell, "web1", ZoneKind::Internet));
+    let unsure = asserted(&|cell| cell.from.zone == ZoneKind::Outside);
+    for at in &unsure[..1] {
+        let cell = &mut report.matrix[*at];
+        (cell.predicted, cell.verdict) = (Predicted::Unknown, CellVerdict::Unknown);
+        cell.note = Some("a program on eth0 decides".into());
+    }
+    let untried = &mut report.matrix[open[0]];
+    (untried.observed, untried.note) = (Observed::NotTried, Some("not tried: --static".into()));
+    let assertion = |name: &str, line, cells: Vec<usize>, verdict| Assertion {
+        name: name.into(),
+        line,
+        pairs: cells.len(),
+        cells,
+        verdict,
+        note: None,
+    };
+    let hazard = report.findings.remove(2);
+    let leak = report.findings.remove(1);
+    report.policy = Some(Policy {
+        file: "/etc/kvmnet/policy.toml".into(),
+        assertions: vec![
+            assertion("vm:* to vm:other1: deny any", 3, closed, CellVerdict::Ok),
+            assertion("web servers reach the internet", 8, open, CellVerdict::Gap),
+            assertion("outside to vm:*: deny icmp", 13, unsure, CellVerdict::Unknown),
+        ],
+        accepted: vec![
+            Accepted {
+                finding: leak,
+                reason: "db1 fetches its updates this way".into(),
+                until: None,
+                line: 18,
+            },
+            Accepted {
+                finding: hazard,
+                reason: "iso is started by hand".into(),
+                until: Some("2027-01-31".into()),
+                line: 23,
+            },
+        ],
+    });
+    summarise(report)
+}
+
+/// What a guest, or whoever writes a domain's XML, may write to get out of a format.
+pub(crate) const PAYLOADS: &[&str] = &[
+    "<script>alert(1)</script>",
+    "]]></failure><testcase name='forged'/>&amp;",
+    "\"/><x y=\"",
+    "\u{1b}[2J\u{9b}31m\u{7}\u{0}\u{b}\u{7f}",
+    "\u{202e}bidi\u{2066}\u{200f}",
+    "\u{fffe}\u{ffff}\u{feff}",
+    "a\nnot ok 1 - forged\r\n::error::forged\u{2028}\u{85}##[error]forged",
+    "%0A::error title=x,file=y::forged",
+    "b\n# EOF\nkvmnet_gaps 0\n",
+    "name\",verdict=\"ok\"} 1 \\",
+    "# SKIP forged",
+    "\\# TODO \\\\# skip",
+    "  ...\n  ---\nforged: true",
+    "| gaps=0 'forged'=1;;;",
+    "`$(reboot)` ``` ~~~",
+    "```\n<img src=x onerror=alert(1)>\n",
+    "[link](javascript:alert(1)) ![image](https://example.org/x.png)",
+    "https://example.org www.example.org <https://example.org> a@example.org",
+    "@everyone #1 GH-1 &lt;b&gt; &#60;",
+    "# heading\n| a | b |\n- item\n1. one\n***\n> quote",
+    "*a* _b_ __c__ ~~d~~ **e**",
+    "{0} {7} {{1}}",
+    "$x^2$ $$y$$",
+];
+
+/// The host with a policy, with this text wherever somebody else has the word.
+pub(crate) fn invaded(text: &str) -> Report {
+    let mut report = policed();
+    let set = |place: &mut String| text.clone_into(place);
+    set(&mut report.host.name);
+    report.host.libvirt.as_mut().map(set);
+    report.sources[1].status = SourceStatus::Missing;
+    report.sources[2].status = SourceStatus::Partial;
+    for source in &mut report.sources[1..] {
+        source.reason = Some(text.to_owned());
+    }
+    for network in &mut report.networks {
+        set(&mut network.name);
+        network.bridge.as_mut().map(set);
+        network.subnets = vec![text.to_owned()];
+    }
+    for nic in &mut report.nics {
+        set(&mut nic.vm);
+        nic.network.as_mut().map(set);
+    }
+    for cell in &mut report.matrix {
+        for zone in [&mut cell.from, &mut cell.to] {
+            zone.vm.as_mut().map(set);
+            zone.network.as_mut().map(set);
+            zone.address.as_mut().map(set);
+        }
+        if cell.verdict != CellVerdict::Ok {
+            cell.note = Some(text.to_owned());
+        }
+    }
+    let policy = report.policy.as_mut().expect("there is a policy");
+    set(&mut policy.file);
+    for assertion in &mut policy.assertions {
+        set(&mut assertion.name);
+    }
+    for accepted in &mut policy.accepted {
+        set(&mut accepted.reason);
+        accepted.until = Some(text.to_owned());
+    }
+    let accepted = policy.accepted.iter_mut().map(|accepted| &mut accepted.finding);
+    for finding in report.findings.iter_mut().chain(accepted) {
+        set(&mut finding.title);
+        set(&mut finding.cause);
+        finding.subjects = vec![format!("vm:{text}"), text.to_owned()];
+        finding.evidence = vec![Evidence { source: text.to_owned(), text: text.to_owned() }];
+        finding.fix = Fix {
+            commands: vec![text.to_owned(), format!("virsh start '{text}'")],
+            note: Some(text.to_owned()),
+            disruptive: true,
+        };
+    }
+    report
+}
+
+/// The host invaded by each payload, and by a name of 10,000 characters.
+pub(crate) fn invasions() -> Vec<Report> {
+    let long = "ab<&".repeat(2_500);
+    PAYLOADS.iter().copied().chain([long.as_str()]).map(invaded).collect()
+}

@@ -1,0 +1,136 @@
+//! What the parts of a report are called, in every format alike. All of it may be shown: names are escaped.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::text::{printable, printable_list, printable_prose};
+use crate::{Accepted, Cell, CellVerdict, Expected, Finding, Observed, Predicted, Zone, ZoneKind};
+
+/// `vm:web1` → `web1`, `network:default` → `network default`.
+pub(crate) fn subject_in_words(subject: &str) -> String {
+    match subject.split_once(':') {
+        Some(("vm", name)) => name.to_owned(),
+        Some((kind, name)) => format!("{kind} {name}"),
+        None => subject.to_owned(),
+    }
+}
+
+/// `web1, network default`, and how many more there are.
+pub(crate) fn subjects_in_words(finding: &Finding) -> String {
+    let subjects: Vec<_> = finding.subjects.iter().map(|subject| subject_in_words(subject)).collect();
+    printable_list(subjects.iter().map(String::as_str))
+}
+
+/// `web1`, `host`, `internet 198.51.100.10`.
+pub(crate) fn zone_in_words(zone: &Zone) -> String {
+    let kind = match zone.zone {
+        ZoneKind::Vm => return printable(zone.vm.as_deref().unwrap_or("a VM")).into_owned(),
+        ZoneKind::Host => return "host".to_owned(),
+        ZoneKind::Gateway => "gateway",
+        ZoneKind::Internet => "internet",
+        ZoneKind::Outside => "outside",
+    };
+    match &zone.address {
+        Some(address) => format!("{kind} {}", printable(address)),
+        None => kind.to_owned(),
+    }
+}
+
+/// `web1 → internet 198.51.100.10: icmp`.
+pub(crate) fn claim_in_words(cell: &Cell) -> String {
+    let (from, to) = (zone_in_words(&cell.from), zone_in_words(&cell.to));
+    format!("{from} → {to}: {}", printable(&cell.traffic))
+}
+
+/// The network that a claim is about: that of the VM which asks, or is asked.
+pub(crate) fn network_of(cell: &Cell) -> Option<&str> {
+    let about = if cell.from.zone == ZoneKind::Vm { &cell.from } else { &cell.to };
+    about.network.as_deref().or(cell.from.network.as_deref())
+}
+
+/// `web1 → internet 198.51.100.10: icmp, tcp/443 · web2 → …`.
+pub(crate) fn claims(cells: &[&Cell], shown: usize) -> String {
+    let mut pairs: Vec<(String, Vec<String>)> = Vec::new();
+    for cell in cells {
+        let pair = format!("{} → {}", zone_in_words(&cell.from), zone_in_words(&cell.to));
+        let traffic = printable(&cell.traffic).into_owned();
+        match pairs.iter().position(|(known, _)| *known == pair) {
+            Some(known) => pairs[known].1.push(traffic),
+            None if pairs.len() < shown => pairs.push((pair, vec![traffic])),
+            None => {}
+        }
+    }
+    let told: usize = pairs.iter().map(|(_, kinds)| kinds.len()).sum();
+    let mut text = pairs
+        .iter()
+        .map(|(pair, kinds)| format!("{pair}: {}", kinds.join(", ")))
+        .collect::<Vec<_>>()
+        .join(" · ");
+    if told < cells.len() {
+        let _ = write!(text, " · … and {} more", cells.len() - told);
+    }
+    text
+}
+
+/// `allow` or `deny`, as a policy says it.
+pub(crate) fn expected(cell: &Cell) -> &'static str {
+    match cell.expected {
+        Expected::Allow => "allow",
+        Expected::Deny => "deny",
+    }
+}
+
+/// Why a claim is not as intended, or is unknown.
+pub(crate) fn what_is_known(cell: &Cell) -> String {
+    match &cell.note {
+        Some(note) => printable_prose(note).into_owned(),
+        None => judgement(cell),
+    }
+}
+
+/// Why a claim has its verdict: of a gap what is wanted and what is, then what else is to be said.
+pub(crate) fn why(cell: &Cell) -> String {
+    match (cell.verdict, &cell.note) {
+        (CellVerdict::Gap, Some(note)) => format!("{} ({})", judgement(cell), printable_prose(note)),
+        (CellVerdict::Ok | CellVerdict::Gap | CellVerdict::Unknown, _) => what_is_known(cell),
+    }
+}
+
+/// What is wanted, what the facts say, what the wire showed.
+fn judgement(cell: &Cell) -> String {
+    let expected = match cell.expected {
+        Expected::Allow => "should pass",
+        Expected::Deny => "should not pass",
+    };
+    let predicted = match cell.predicted {
+        Predicted::Allow => "the facts say that it passes",
+        Predicted::Deny => "the facts say that it does not pass",
+        Predicted::Partial => "the facts say that some of it passes",
+        Predicted::Unknown => "the facts do not decide",
+    };
+    let observed = match cell.observed {
+        Observed::Reply => "it was answered on the wire",
+        Observed::NoReply => "nothing came back on the wire",
+        Observed::NotTried => "it was not tried on the wire",
+    };
+    format!("{expected}; {predicted}; {observed}")
+}
+
+/// `accepted until 2027-01-31: reason`.
+pub(crate) fn acceptance(accepted: &Accepted) -> String {
+    let reason = printable_prose(&accepted.reason);
+    match &accepted.until {
+        Some(day) => format!("accepted until {}: {reason}", printable(day)),
+        None => format!("accepted: {reason}"),
+    }
+}
+
+/// A command as it may be shown, or a shell comment in its place if what shows is not what would run.
+pub(crate) fn command(command: &str) -> Cow<'_, str> {
+    match printable_prose(command) {
+        Cow::Borrowed(whole) => Cow::Borrowed(whole),
+        Cow::Owned(shown) => {
+            Cow::Owned(format!("# by hand, as it holds characters that do not show: {shown}"))
+        }
+    }
+}
