@@ -99,12 +99,27 @@ impl Diff {
 
 /// Writes what has changed, by what did it.
 pub fn write(diff: &Diff, form: Form, mut out: impl io::Write) -> io::Result<()> {
-    let out = &mut out;
+    changes(diff, form, &mut out)?;
+    let (paint, text) = match diff.verdict() {
+        Verdict::Verified => (Paint::Green, "nothing has changed for any packet".to_owned()),
+        Verdict::Gaps => {
+            let of = |direction| diff.changes.iter().filter(|change| change.direction == direction).count();
+            let (lost, gained) = (of(Direction::Lost), of(Direction::Gained));
+            (Paint::Yellow, format!("{lost} lost, {gained} gained"))
+        }
+        Verdict::Incomplete => (Paint::Yellow, "nothing is known to have changed".to_owned()),
+    };
+    let line = format!("{text} · exit {}", diff.verdict().exit_code());
+    writeln!(out, "\n{}", paint.apply(&line, form.colour))
+}
+
+/// The same without the verdict.
+pub(crate) fn changes(diff: &Diff, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let seconds = diff.after_ms.saturating_sub(diff.before_ms) / 1000;
     let title = format!(
         "{} · what has changed in {} · {} compared for all packets",
         printable(&diff.host),
-        duration(seconds),
+        crate::text::duration(seconds),
         count(diff.compared, "pair")
     );
     lines(&title, Paint::Bold, form, out)?;
@@ -159,17 +174,7 @@ pub fn write(diff: &Diff, form: Form, mut out: impl io::Write) -> io::Result<()>
             out,
         )?;
     }
-    let (paint, text) = match diff.verdict() {
-        Verdict::Verified => (Paint::Green, "nothing has changed for any packet".to_owned()),
-        Verdict::Gaps => {
-            let of = |direction| diff.changes.iter().filter(|change| change.direction == direction).count();
-            let (lost, gained) = (of(Direction::Lost), of(Direction::Gained));
-            (Paint::Yellow, format!("{lost} lost, {gained} gained"))
-        }
-        Verdict::Incomplete => (Paint::Yellow, "nothing is known to have changed".to_owned()),
-    };
-    let line = format!("{text} · exit {}", diff.verdict().exit_code());
-    writeln!(out, "\n{}", paint.apply(&line, form.colour))
+    Ok(())
 }
 
 fn lines(text: &str, paint: Paint, form: Form, out: &mut impl io::Write) -> io::Result<()> {
@@ -194,14 +199,4 @@ fn shortened(text: &str) -> String {
     }
     let begun: String = text.chars().take(SHOWN).collect();
     format!("{begun} …")
-}
-
-/// `42 s`, `3 min`, `5 h`, `2 d`.
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::diff::Diff;
+
 /// The version of the interface.
 pub const SCHEMA: &str = "kvmnet.report/1";
 
@@ -28,6 +30,12 @@ pub struct Report {
     /// What the policy says of it, if there is one.
     #[serde(default)]
     pub policy: Option<Policy>,
+    /// What has become of findings since earlier runs, if they are remembered.
+    #[serde(default)]
+    pub course: Option<Course>,
+    /// What has changed for packets since a snapshot, if one was given.
+    #[serde(default)]
+    pub since: Option<Diff>,
     /// The counts and the verdict.
     pub summary: Summary,
 }
@@ -348,6 +356,41 @@ pub struct Accepted {
     pub until: Option<String>,
     /// The line of the file, from 1.
     pub line: usize,
+}
+
+/// What has become of findings since earlier runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Course {
+    /// Findings that are told for the first time, by their indices.
+    pub new: Vec<usize>,
+    /// Findings that were told before.
+    pub still: Vec<Still>,
+    /// Findings that are not told yet, as they were not there in enough runs in a row.
+    pub pending: Vec<usize>,
+    /// Findings that were told and are gone.
+    pub healed: Vec<Healed>,
+    /// Findings that were told and are not there now, but not for long enough to be called healed.
+    pub absent: Vec<Healed>,
+}
+
+/// A finding that was told before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Still {
+    /// Its index among the findings.
+    pub finding: usize,
+    /// When it was there first, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// A finding that was there in an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Healed {
+    /// Its id.
+    pub id: String,
+    /// What was noticed.
+    pub title: String,
+    /// When it was there first, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
 }
 
 /// The counts and the verdict.

@@ -1,5 +1,6 @@
 //! The report as the administrator reads it: the networks, what reaches what, and what to do.
 
+mod course;
 mod findings;
 mod fold;
 mod networks;
@@ -10,6 +11,7 @@ pub(crate) use networks::grid;
 use std::fmt::Write as _;
 use std::io;
 
+use crate::diff;
 use crate::formats::Renderer;
 use crate::text::{Form, Paint, count, printable, printable_prose, wrap};
 use crate::{Observed, Report, Severity, SourceStatus, Verdict};
@@ -24,9 +26,17 @@ pub(crate) const RENDERER: Renderer = Renderer {
 /// Writes the report as a table with its findings.
 pub fn write(report: &Report, form: Form, mut out: impl io::Write) -> io::Result<()> {
     header(report, form, &mut out)?;
-    networks::write(report, form, &mut out)?;
-    policy::write(report, form, &mut out)?;
-    findings::write(report, form, &mut out)?;
+    if let Some(course) = &report.course {
+        course::write(report, course, form, &mut out)?;
+    } else {
+        networks::write(report, form, &mut out)?;
+        policy::write(report, form, &mut out)?;
+        findings::write(report, form, &mut out)?;
+    }
+    if let Some(diff) = &report.since {
+        writeln!(out)?;
+        diff::changes(diff, form, &mut out)?;
+    }
     sources(report, form, &mut out)?;
     summary(report, form, &mut out)
 }

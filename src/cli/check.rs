@@ -46,6 +46,9 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
         policy: Some(arguments.policy),
         fail_on: Severity::Error,
         fix_script: None,
+        since: None,
+        state: None,
+        quiet: false,
     };
     Examination::run(arguments.how, asked, color)
 }

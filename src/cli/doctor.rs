@@ -24,6 +24,9 @@ Examples:
   kvmnet doctor --fix-script fix.sh          the commands as a script; read it, then run it as root
   kvmnet doctor --format json --output report.json
   kvmnet doctor --format junit --output kvmnet.xml
+  kvmnet doctor --since before.json          and what a change has changed for packets
+  kvmnet doctor --quiet --state /var/lib/kvmnet/state.json
+                                             from cron: only what is new or healed
   kvmnet doctor --snapshot host.json         a recorded host, without root";
 
 const CODES: &str = "\
@@ -44,6 +47,18 @@ pub(crate) struct Arguments {
     /// Say what follows from the facts alone: send no packet
     #[arg(long = "static")]
     facts_only: bool,
+    /// Print nothing if there is nothing to say: all is as intended, or with --state nothing is new or healed
+    #[arg(short, long, conflicts_with_all = ["dry_run", "output"])]
+    quiet: bool,
+    /// Say what has changed for packets since this snapshot was taken, too
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    since: Option<PathBuf>,
+    /// Remember findings in this file, and say what is new, still there and healed
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    state: Option<PathBuf>,
+    /// With --state: in how many runs in a row something must be there to be told, and gone to be healed
+    #[arg(long, value_name = "RUNS", requires = "state", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    confirm: u32,
     /// List what would be sent, and send nothing
     #[arg(long, conflicts_with = "facts_only")]
     dry_run: bool,
@@ -91,6 +106,9 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
             FailOn::Warning => Severity::Warning,
         },
         fix_script: arguments.fix_script,
+        since: arguments.since,
+        state: arguments.state.map(|path| (path, arguments.confirm)),
+        quiet: arguments.quiet,
     };
     if arguments.dry_run {
         let format = format_of_rehearsal(arguments.how.renderer())?;

@@ -13,12 +13,13 @@ use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Observation};
 use kvmnet_reports::formats::{Input, Renderer};
-use kvmnet_reports::{Report, Severity, dry_run, fix_script, json};
+use kvmnet_reports::{Report, Severity, Verdict, dry_run, fix_script, json};
 
 use super::facts::{self, Origin};
 use super::failure::Failure;
 use super::output::{self, Color, Destination, Format};
 use super::policy_file::PolicyFile;
+use super::state::State;
 use super::{exit, explain, progress, select};
 use crate::checks::CHECKS;
 use crate::engine;
@@ -74,6 +75,12 @@ pub(super) struct Asked {
     pub(super) policy: Option<PathBuf>,
     pub(super) fail_on: Severity,
     pub(super) fix_script: Option<PathBuf>,
+    /// A snapshot of the host as it was.
+    pub(super) since: Option<PathBuf>,
+    /// Where findings are remembered, and how often one must be seen to count.
+    pub(super) state: Option<(PathBuf, u32)>,
+    /// Nothing is printed where there is nothing to say.
+    pub(super) quiet: bool,
 }
 
 /// Whether what is read and tried may be read and tried once more.
@@ -105,6 +112,9 @@ pub(super) struct Examination {
     privileges: Privileges,
     fail_on: Severity,
     fix_script: Option<Destination>,
+    before: Option<Snapshot>,
+    state: Option<State>,
+    quiet: bool,
     renderer: &'static Renderer,
     destination: Destination,
     color: Color,
@@ -119,6 +129,8 @@ impl Examination {
     pub(super) fn new(arguments: Arguments, asked: Asked, color: Color) -> Result<Self, Failure> {
         // It may lie where only who starts this may read.
         let policy = asked.policy.map(PolicyFile::read).transpose()?;
+        let before = asked.since.as_deref().map(facts::recorded).transpose()?;
+        let state = asked.state.map(|(path, confirm)| State::read(path, confirm)).transpose()?;
         let deadline = Duration::from_secs(arguments.timeout);
         let origin = arguments.facts.origin(deadline);
         let untried = match (&origin, asked.facts_only) {
@@ -132,8 +144,8 @@ impl Examination {
             Scope { internet_targets: arguments.internet_target, vms: asked.vms, networks: asked.networks };
         let destination = Destination::from(arguments.output);
         let fix_script = asked.fix_script.map(|path| Destination::from(Some(path)));
-        let writes =
-            [Some(&destination), fix_script.as_ref()].into_iter().flatten().any(Destination::is_file);
+        let writes = state.is_some()
+            || [Some(&destination), fix_script.as_ref()].into_iter().flatten().any(Destination::is_file);
         Ok(Self {
             origin,
             scope,
@@ -145,6 +157,9 @@ impl Examination {
             privileges: Privileges::confine(writes).map_err(Failure::Privileges)?,
             fail_on: asked.fail_on,
             fix_script,
+            before,
+            state,
+            quiet: asked.quiet,
             renderer: arguments.format,
             destination,
             color,
@@ -181,6 +196,7 @@ impl Examination {
         if let Some(file) = &self.policy {
             verify::hold_against(&mut report, file.held(), &claims, &readings, file.today, self.fail_on);
         }
+        report.since = self.before.as_ref().map(|before| verify::diff(before, snapshot));
         if self.intent == Intent::Policy {
             verify::reduce(&mut report, self.fail_on);
         }
@@ -274,7 +290,9 @@ impl Examination {
         let mut text = Vec::new();
         self.renderer.write(&input, &mut text).expect("memory takes every byte");
         self.privileges.write().map_err(Failure::Privileges)?;
-        self.destination.deliver(&text, false)?;
+        if !(self.quiet && has_nothing_to_say(report)) {
+            self.destination.deliver(&text, false)?;
+        }
         let Some(destination) = &self.fix_script else { return Ok(()) };
         let mut script = Vec::new();
         fix_script::write(report, &mut script).expect("memory takes every byte");
@@ -305,9 +323,16 @@ impl Examination {
         done.or_else(|error| exit::failed(error, renderer))
     }
 
-    fn report(self) -> anyhow::Result<ExitCode> {
-        let report = super::runtime()?.block_on(self.examine())?;
+    fn report(mut self) -> anyhow::Result<ExitCode> {
+        let mut report = super::runtime()?.block_on(self.examine())?;
+        if let Some(state) = &mut self.state {
+            state.follow(&mut report, self.fail_on);
+        }
         self.deliver(&report)?;
+        // Only what was told is remembered as told.
+        if let Some(state) = &self.state {
+            state.write()?;
+        }
         self.advise(&report);
         Ok(ExitCode::from(self.renderer.exit_code(&report)))
     }
@@ -319,4 +344,14 @@ impl Examination {
         self.destination.deliver(&text, false)?;
         Ok(ExitCode::from(exit::VERIFIED))
     }
+}
+
+/// All is as intended and as it was; where findings are remembered, nothing is new or healed.
+fn has_nothing_to_say(report: &Report) -> bool {
+    let changed = report.since.as_ref().is_some_and(|since| since.verdict() != Verdict::Verified);
+    !changed
+        && match &report.course {
+            Some(course) => course.new.is_empty() && course.healed.is_empty(),
+            None => report.summary.verdict == Verdict::Verified,
+        }
 }

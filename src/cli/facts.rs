@@ -64,9 +64,14 @@ impl Origin {
             Self::Live(context) => {
                 Ok(progress::during("reading the host", Box::pin(sources::observe(context))).await)
             }
-            Self::Recorded(path) => parse(path, &read(path)?),
+            Self::Recorded(path) => recorded(path),
         }
     }
+}
+
+/// The facts of a recorded host.
+pub(super) fn recorded(path: &Path) -> Result<Snapshot, Failure> {
+    parse(path, &read(path)?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

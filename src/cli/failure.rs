@@ -33,6 +33,12 @@ pub(crate) enum Failure {
     /// The policy says something that cannot be used.
     #[error("{0}")]
     BadPolicy(Box<BadPolicy>),
+    /// What is remembered could not be had.
+    #[error("cannot read the state {}", name(.path))]
+    ReadState { path: PathBuf, source: io::Error },
+    /// The file is something else than what `--state` wrote.
+    #[error("cannot use the state {}: {what}", name(.path))]
+    NotAState { path: PathBuf, what: String },
     /// A file could not be written.
     #[error("cannot write {}", name(.path))]
     Write { path: PathBuf, source: io::Error },
@@ -77,11 +83,15 @@ impl Failure {
             Self::ReadPolicy { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`kvmnet policy init` writes one from the present state, to begin with".to_owned())
             }
+            Self::NotAState { .. } => {
+                Some("if it is of no use any more remove it: then everything is told anew".to_owned())
+            }
             Self::BadPolicy(bad) => {
                 bad.wanted.as_ref().map(|(wanted, known)| did_you_mean("name", wanted, known))
             }
             Self::ReadSnapshot { .. }
             | Self::ReadPolicy { .. }
+            | Self::ReadState { .. }
             | Self::Write { .. }
             | Self::Stdout(_)
             | Self::Privileges(_)

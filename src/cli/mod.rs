@@ -23,6 +23,7 @@ mod ports;
 mod progress;
 mod select;
 mod snapshot;
+mod state;
 mod trace;
 
 use std::ffi::OsString;

@@ -6,6 +6,7 @@
 //! does the sending. A run without packets gives [`Plan::untried`] in place of a plan.
 
 mod beyond;
+mod course;
 mod diff;
 mod discover;
 mod dry_run;
@@ -22,6 +23,7 @@ mod symptom;
 
 pub use crate::model::Scope;
 pub use beyond::Expiring;
+pub use course::{RECORD, Record, follow};
 pub use diff::diff;
 pub use discover::{discover, learn};
 pub use dry_run::dry_run;

@@ -87,6 +87,8 @@ pub fn report(
         matrix,
         findings,
         policy: None,
+        course: None,
+        since: None,
         summary,
     };
     report.summary = self::summary(&report, fail_on);

@@ -21,7 +21,12 @@ pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io
     unexplained(report, form, out)
 }
 
-fn entry(report: &Report, finding: &Finding, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+pub(super) fn entry(
+    report: &Report,
+    finding: &Finding,
+    form: Form,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     let (word, paint) = match finding.severity {
         Severity::Error => ("ERROR", Paint::Red),
         Severity::Warning => ("WARNING", Paint::Yellow),

@@ -135,6 +135,8 @@ pub(crate) fn healthy() -> Report {
         matrix,
         findings: Vec::new(),
         policy: None,
+        course: None,
+        since: None,
         summary: Summary { ok: 0, gaps: 0, unknown: 0, proved: 0, verdict: Verdict::Verified },
     })
 }

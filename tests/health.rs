@@ -1,0 +1,124 @@
+//! The doctor as a health check, from the outside: what it prints only when something is wrong, and what it remembers.
+
+#![expect(clippy::disallowed_methods, reason = "tests start programs and read files")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kvmnet");
+const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/host.json");
+
+/// A file of one test.
+fn file(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_file(&path);
+    path
+}
+
+/// The doctor on a recorded host, without the network of which not all is known.
+fn doctor(host: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(["doctor", "--snapshot", host, "--network", "default", "--network", "iso"]).args(more);
+    // As cron starts it: no terminal, hardly any environment.
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").env("HOME", "/nonexistent");
+    command.output().expect("kvmnet starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+/// The recorded host, whose forwarding is off.
+fn broken(name: &str) -> String {
+    let mut host: Value = serde_json::from_slice(&fs::read(HOST).expect("the host")).expect("JSON");
+    for (name, value) in host["sysctls"]["value"].as_object_mut().expect("sysctls") {
+        if name.starts_with("net/ipv4/conf/") && name.ends_with("/forwarding")
+            || name == "net/ipv4/ip_forward"
+        {
+            *value = "0".into();
+        }
+    }
+    let path = file(name);
+    fs::write(&path, host.to_string()).expect("a file can be written");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+#[test]
+fn a_quiet_doctor_says_only_what_is_wrong() {
+    let well = doctor(HOST, &["--quiet"]);
+    assert_eq!((well.status.code(), text(&well.stdout), text(&well.stderr)), (Some(0), "", ""));
+    let ill = doctor(&broken("quiet.json"), &["--quiet"]);
+    assert_eq!(ill.status.code(), Some(1));
+    assert!(text(&ill.stdout).contains("ip-forward-off"), "{}", text(&ill.stdout));
+    assert!(!text(&ill.stdout).contains('\u{1b}'), "no colour without a terminal");
+}
+
+#[test]
+fn what_is_remembered_is_told_once_and_healed_once() {
+    let ill = broken("remembered.json");
+    let state = file("state.json");
+    let path = state.to_str().expect("a path in UTF-8");
+    let run = |host: &str| {
+        let output = doctor(host, &["--quiet", "--state", path]);
+        assert_eq!(text(&output.stderr), "");
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    // Once is not enough.
+    assert_eq!(run(&ill), (Some(0), String::new()));
+    let (code, told) = run(&ill);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("ERROR") && told.contains("ip-forward-off") && told.contains("sysctl"), "{told}");
+    assert_eq!(run(&ill), (Some(1), String::new()));
+    assert_eq!(run(HOST), (Some(1), String::new()));
+    let (code, told) = run(HOST);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("HEALED") && told.contains("ip-forward-off"), "{told}");
+    assert_eq!(run(HOST), (Some(0), String::new()));
+    let mode = fs::metadata(&state).expect("the state is there").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+#[test]
+fn what_stays_is_said_to_stay() {
+    let ill = broken("stays.json");
+    let state = file("stays-state.json");
+    let path = state.to_str().expect("a path in UTF-8");
+    let run = || doctor(&ill, &["--state", path, "--confirm", "1"]);
+    assert!(text(&run().stdout).contains("ERROR"));
+    let again = run();
+    assert!(
+        text(&again.stdout).contains("STILL  ") && !text(&again.stdout).contains("NETWORK"),
+        "{}",
+        text(&again.stdout)
+    );
+}
+
+#[test]
+fn what_is_no_state_is_refused_and_kept() {
+    let state = file("no-state.json");
+    for content in ["", "{", "{\"schema\": \"kvmnet.state/9\", \"findings\": {}}", "my notes"] {
+        fs::write(&state, content).expect("a file can be written");
+        let output = doctor(HOST, &["--state", state.to_str().expect("a path in UTF-8")]);
+        assert_eq!(output.status.code(), Some(2), "{content}");
+        assert!(text(&output.stderr).contains("cannot use the state"), "{}", text(&output.stderr));
+        assert_eq!(fs::read_to_string(&state).expect("the file"), content);
+    }
+}
+
+#[test]
+fn what_has_changed_is_said_too() {
+    let ill = broken("since.json");
+    let output = doctor(&ill, &["--since", HOST]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    assert!(
+        told.contains("ip-forward-off") && told.contains("LOST  now: forward net/ipv4/ip_forward = 0"),
+        "{told}"
+    );
+    let same = doctor(HOST, &["--since", HOST, "--quiet"]);
+    assert_eq!((same.status.code(), text(&same.stdout)), (Some(0), ""));
+}

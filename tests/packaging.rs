@@ -1,0 +1,58 @@
+//! What is packaged beside the program: systemd reads its units as they are meant.
+
+#![expect(clippy::disallowed_methods, reason = "tests run programs and read files")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The worst exposure that the service may have, in tenths (`systemd-analyze security`): it needs the host's network,
+/// its processes and the capabilities of docs/privileges.md.
+const EXPOSURE: &str = "40";
+
+fn systemd_analyze(arguments: &[&str]) -> Output {
+    let mut command = Command::new("systemd-analyze");
+    let ran = command.args(arguments).env("SYSTEMD_LOG_LEVEL", "warning").output();
+    ran.expect(
+        "systemd-analyze is there: it is in the package systemd, which `tests/lab/packages test` installs",
+    )
+}
+
+#[test]
+fn the_units_are_valid_and_leave_little_exposed() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("units");
+    fs::create_dir_all(&directory).expect("a directory can be made");
+    for unit in ["kvmnet.service", "kvmnet.timer"] {
+        // Where it is installed there is nothing here.
+        let text = fs::read_to_string(units.join(unit)).expect("the unit is there");
+        let here = text.replace("/usr/bin/kvmnet", env!("CARGO_BIN_EXE_kvmnet"));
+        fs::write(directory.join(unit), here).expect("a file can be written");
+    }
+    let path = |unit: &str| directory.join(unit).to_str().expect("a path in UTF-8").to_owned();
+    let (service, timer) = (path("kvmnet.service"), path("kvmnet.timer"));
+    let verified = systemd_analyze(&["verify", "--man=no", &timer, &service]);
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && !said.contains("kvmnet."), "{said}");
+    let secure = systemd_analyze(&["security", "--offline=true", "--threshold", EXPOSURE, &service]);
+    assert!(secure.status.success(), "{}", String::from_utf8_lossy(&secure.stdout));
+}
+
+/// The service runs a command line that the program takes.
+#[test]
+fn the_service_starts_the_doctor() {
+    let service = include_str!("../packaging/systemd/kvmnet.service");
+    let line =
+        service.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/kvmnet ")).expect("a command");
+    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("service");
+    let line = line.replace("%S", state.to_str().expect("a path in UTF-8"));
+    fs::create_dir_all(state.join("kvmnet")).expect("a directory can be made");
+    let host = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/host.json");
+    let ran = Command::new(env!("CARGO_BIN_EXE_kvmnet"))
+        .args(line.split_whitespace())
+        .args(["--snapshot", host])
+        .output()
+        .expect("kvmnet starts");
+    assert_ne!(ran.status.code(), Some(2), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(state.join("kvmnet/state.json").is_file());
+}
