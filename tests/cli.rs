@@ -91,9 +91,11 @@ fn help_shows_examples_and_exit_codes() {
     for subcommand in [
         &[][..],
         &["check"],
+        &["completions"],
         &["diff"],
         &["doctor"],
         &["explain"],
+        &["manual"],
         &["policy"],
         &["ports"],
         &["snapshot"],
@@ -126,6 +128,8 @@ fn the_reference_is_fresh() {
         "explain",
         "snapshot",
         "demo",
+        "completions",
+        "manual",
     ];
     for subcommand in subcommands {
         let arguments: Vec<_> = subcommand.split_whitespace().chain(["--help"]).collect();

@@ -38,6 +38,46 @@ fn the_units_are_valid_and_leave_little_exposed() {
     assert!(secure.status.success(), "{}", String::from_utf8_lossy(&secure.stdout));
 }
 
+/// bash takes the completions, and finds the subcommands by them.
+#[test]
+fn bash_completes_subcommands() {
+    let script = "source <($0 completions bash); COMP_WORDS=(kvmnet doc); COMP_CWORD=1; \
+                  _kvmnet kvmnet doc kvmnet; echo ${COMPREPLY[*]}";
+    let ran = Command::new("bash").args(["-euc", script, env!("CARGO_BIN_EXE_kvmnet")]).output();
+    let ran = ran.expect("bash starts");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert_eq!(said.trim(), "doctor", "{}", String::from_utf8_lossy(&ran.stderr));
+    for shell in ["zsh", "fish"] {
+        let written = Command::new(env!("CARGO_BIN_EXE_kvmnet")).args(["completions", shell]).output();
+        assert!(String::from_utf8_lossy(&written.expect("kvmnet starts").stdout).contains("doctor"));
+    }
+}
+
+/// groff formats every manual page without a complaint, and each says what its command is for.
+#[test]
+fn every_command_has_a_manual_page() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manual");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).expect("a directory can be made");
+    let path = directory.to_str().expect("a path in UTF-8");
+    let written = Command::new(env!("CARGO_BIN_EXE_kvmnet")).args(["manual", path]).status();
+    assert!(written.expect("kvmnet starts").success());
+    let mut pages = 0;
+    for page in fs::read_dir(&directory).expect("the directory is there") {
+        let page = page.expect("an entry").path();
+        let groff = Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(&page).output();
+        let groff = groff.expect(
+            "groff is there: it is in the package groff-base, which `tests/lab/packages test` installs",
+        );
+        let complaints = String::from_utf8_lossy(&groff.stderr);
+        assert!(groff.status.success() && complaints.is_empty(), "{}: {complaints}", page.display());
+        let source = fs::read_to_string(&page).expect("the page");
+        assert!(source.contains(".SH NAME") && source.contains(".SH SYNOPSIS"), "{source}");
+        pages += 1;
+    }
+    assert!(pages > 10, "{pages}");
+}
+
 /// The service runs a command line that the program takes.
 #[test]
 fn the_service_starts_the_doctor() {

@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod completions;
 mod demo;
 mod diff;
 mod doctor;
@@ -16,6 +17,7 @@ mod exit;
 mod explain;
 mod facts;
 mod failure;
+mod manual;
 mod output;
 mod policy;
 mod policy_file;
@@ -64,10 +66,12 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Completions(completions::Arguments),
     Demo(demo::Arguments),
     Diff(diff::Arguments),
     Doctor(doctor::Arguments),
     Explain(explain::Arguments),
+    Manual(manual::Arguments),
     Policy(policy::Arguments),
     Ports(ports::Arguments),
     Snapshot(snapshot::Arguments),
@@ -79,9 +83,11 @@ impl Command {
         match self {
             Self::Check(arguments) => check::run(arguments, color),
             Self::Demo(arguments) => demo::run(&arguments),
+            Self::Completions(arguments) => completions::run(&arguments),
             Self::Diff(arguments) => diff::run(arguments, color),
             Self::Doctor(arguments) => doctor::run(arguments, color),
             Self::Explain(arguments) => explain::run(&arguments, color),
+            Self::Manual(arguments) => manual::run(&arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Ports(arguments) => ports::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),
