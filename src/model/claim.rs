@@ -36,6 +36,9 @@ pub enum Traffic {
     Dhcp,
     /// A DNS question to the gateway.
     Dns,
+    /// The gateway's router advertisement, solicited, by which guests learn IPv6 addresses and their router
+    /// (RFC 4861). Of IPv6 alone.
+    RouterAdvertisement,
 }
 
 /// A pair of zones, a kind of traffic, and whether it should pass.
@@ -58,7 +61,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// `arp`, `ndp`, `icmp`, `icmp-full-size`, `tcp/443`, `dhcp`, ….
+    /// `arp`, `ndp`, `icmp`, `icmp-full-size`, `tcp/443`, `dhcp`, `router-advertisement`, ….
     pub fn traffic_in_words(&self) -> String {
         match self.traffic {
             Traffic::Resolve if self.ipv6 => "ndp".to_owned(),
@@ -69,6 +72,7 @@ impl Claim {
             Traffic::Udp(port) => format!("udp/{port}"),
             Traffic::Dhcp => "dhcp".to_owned(),
             Traffic::Dns => "dns".to_owned(),
+            Traffic::RouterAdvertisement => "router-advertisement".to_owned(),
         }
     }
 }

@@ -430,4 +430,27 @@ pub(crate) const FAULTS: &[Fault] = &[
         stays: &["forward-drop-spared"],
         ..FAULT
     },
+    Fault {
+        id: "ipv6-router-advertisement-dropped",
+        what: "a rule on the host's output drops router advertisements: guests find no IPv6 router",
+        breaks: "iso6 add; ip6tables -P OUTPUT ACCEPT; ip6tables-save >/run/lab/ip6tables
+                 ip6tables -A OUTPUT -p ipv6-icmp --icmpv6-type router-advertisement -j DROP",
+        findings: &[("netfilter-drop", &["host", "vm:db1"])],
+        gaps: &[("vm:db1", "gateway:iso")],
+        afterwards: "ip6tables-restore </run/lab/ip6tables; iso6 del",
+        ..FAULT
+    },
+    Fault {
+        id: "ipv6-router-solicitation-dropped",
+        what: "the host's input accepts echo requests and neighbour discovery of ICMPv6, and not router discovery",
+        breaks: "iso6 add; ip6tables -P INPUT ACCEPT; ip6tables-save >/run/lab/ip6tables
+                 for type in echo-request neighbour-solicitation neighbour-advertisement; do
+                   ip6tables -A INPUT -p ipv6-icmp --icmpv6-type $type -j ACCEPT
+                 done
+                 ip6tables -A INPUT -p ipv6-icmp -j DROP",
+        findings: &[("input-drop", &["host", "vm:db1"])],
+        gaps: &[("vm:db1", "gateway:iso")],
+        afterwards: "ip6tables-restore </run/lab/ip6tables; iso6 del",
+        ..FAULT
+    },
 ];
