@@ -109,6 +109,7 @@ fn ends_that_cannot_be_are_refused() {
         ("--from vm:web1 --to internet --proto tcp", "--dport PORT"),
         ("--from vm:web1 --to internet --dport 80", "--dport goes with"),
         ("--from vm:web1 --to nowhere", "neither an address nor one of"),
+        ("--from vm:web1 --to internet --proto ra", "comes to a VM from its gateway"),
     ] {
         let output = trace(arguments);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

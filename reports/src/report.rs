@@ -234,7 +234,8 @@ pub struct Cell {
     pub from: Zone,
     /// Where it goes.
     pub to: Zone,
-    /// `arp`, `icmp`, `icmp-full-size` (as long as the VM's device carries), `dhcp`, `dns`, `tcp/443`, `ndp`, `any`.
+    /// `arp`, `icmp`, `icmp-full-size` (as long as the VM's device carries), `dhcp`, `dns`, `router-advertisement`,
+    /// `tcp/443`, `ndp`, `any`.
     pub traffic: String,
     /// What is wanted.
     pub expected: Expected,

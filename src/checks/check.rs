@@ -192,7 +192,9 @@ impl<'a> Scene<'a> {
                     Traffic::Dns => Service::Dns,
                     Traffic::Tcp(port) => Service::Tcp(port),
                     Traffic::Udp(port) => Service::Udp(port),
-                    Traffic::Icmp | Traffic::FullSize | Traffic::Resolve => Service::Icmp,
+                    Traffic::Icmp | Traffic::FullSize | Traffic::Resolve | Traffic::RouterAdvertisement => {
+                        Service::Icmp
+                    }
                 },
             )),
             (Zone::Host, _) => Some(Flow::RepliesToHost(bridge)),

@@ -8,7 +8,7 @@ use kvmnet_probes::facts::Snapshot;
 
 use super::failure::Failure;
 use super::select;
-use crate::model::{DEFAULT_INTERNET_TARGETS, Nic, Topology, Zone};
+use crate::model::{DEFAULT_INTERNET_TARGETS, Nic, Topology, Traffic, Zone};
 
 /// An end as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,7 @@ pub(crate) fn resolve(
     topology: &Topology,
     from: &Endpoint,
     to: &Endpoint,
+    traffic: Traffic,
 ) -> Result<Ends, Failure> {
     let from_zone = match from {
         Endpoint::Vm { name, nic } => Zone::Nic(position(snapshot, topology, name, *nic)?),
@@ -112,12 +113,18 @@ pub(crate) fn resolve(
         (Zone::Host | Zone::Outside, Zone::Nic(_)) | (Zone::Nic(_), _) if from_zone != to_zone => {}
         _ => return Err(Failure::Usage("one end must be a VM, and the other end somebody else")),
     }
+    let advertised = traffic == Traffic::RouterAdvertisement;
+    if advertised && !matches!((from_zone, to_zone), (Zone::Nic(_), Zone::Gateway(_))) {
+        return Err(Failure::Usage("a router advertisement comes to a VM from its gateway: --to gateway"));
+    }
     let ipv6 = match (from, to) {
+        _ if advertised => true,
         (Endpoint::Outside(Some(address)), _) | (_, Endpoint::Address(address)) => address.is_ipv6(),
         _ => false,
     };
     let internet = || DEFAULT_INTERNET_TARGETS.into_iter().find(|address| address.is_ipv6() == ipv6);
     let stands_for = |zone: Zone| match zone {
+        Zone::Nic(nic) if advertised => topology.nics[nic].link_local,
         Zone::Nic(nic) => topology.nics[nic].address(ipv6),
         Zone::Gateway(network) => {
             let network = &topology.networks[network];

@@ -92,6 +92,9 @@ enum Proto {
     Dhcp,
     /// A DNS query to the gateway
     Dns,
+    /// The gateway's IPv6 router advertisement, asked for by a router solicitation
+    #[value(alias = "ra")]
+    RouterAdvertisement,
 }
 
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
@@ -102,13 +105,14 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     let runtime = super::runtime()?;
     let snapshot = runtime.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);
-    let ends = endpoint::resolve(&snapshot, &topology, &arguments.from, &arguments.to)?;
+    let ends = endpoint::resolve(&snapshot, &topology, &arguments.from, &arguments.to, traffic)?;
     let claim = Claim {
         from: ends.from,
         to: ends.to,
         source: ends.source,
         destination: ends.destination,
-        ipv6: ends.destination.or(ends.source).is_some_and(|address| address.is_ipv6()),
+        ipv6: traffic == Traffic::RouterAdvertisement
+            || ends.destination.or(ends.source).is_some_and(|address| address.is_ipv6()),
         traffic,
         expected: Expected::Allow,
         selection: Selection::default(),
@@ -274,13 +278,14 @@ fn traffic(proto: Proto, port: Option<u16>) -> Result<Traffic, Failure> {
         (Proto::Tcp, Some(port)) => Ok(Traffic::Tcp(port)),
         (Proto::Udp, Some(port)) => Ok(Traffic::Udp(port)),
         (Proto::Tcp | Proto::Udp, None) => usage("--proto tcp and udp need a port: --dport PORT"),
-        (Proto::Arp | Proto::Icmp | Proto::Dhcp | Proto::Dns, Some(_)) => {
+        (Proto::Arp | Proto::Icmp | Proto::Dhcp | Proto::Dns | Proto::RouterAdvertisement, Some(_)) => {
             usage("--dport goes with --proto tcp or udp")
         }
         (Proto::Arp, None) => Ok(Traffic::Resolve),
         (Proto::Icmp, None) => Ok(Traffic::Icmp),
         (Proto::Dhcp, None) => Ok(Traffic::Dhcp),
         (Proto::Dns, None) => Ok(Traffic::Dns),
+        (Proto::RouterAdvertisement, None) => Ok(Traffic::RouterAdvertisement),
     }
 }
 

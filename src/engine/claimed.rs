@@ -6,7 +6,7 @@ use kvmnet_probes::facts::{ForwardMode, IfIndex, Mac};
 use kvmnet_reports::Expected;
 
 use super::packet_set::field::address_value;
-use super::packet_set::{Arena, Decided, Field};
+use super::packet_set::{Decided, Field};
 use super::packets::{Body, Packets};
 use super::walk::Walk;
 use super::{Decision, Site, device};
@@ -14,6 +14,12 @@ use crate::model::{Attachment, Claim, NetworkZone, Selection, Topology, Traffic,
 
 /// The port from which the packets that stand for claims are sent.
 pub(super) const SOURCE_PORT: u16 = 49152;
+
+/// Everybody on the link (RFC 4291, 2.7.1).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// Every router on the link.
+const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
 /// An end of a packet's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,7 +103,7 @@ pub(super) fn journey(walk: &mut Walk<'_, '_>, claim: &Claim) -> Option<Journey>
         },
         destination,
         direct,
-        bound: matches!(claim.traffic, Traffic::Dhcp | Traffic::Resolve),
+        bound: matches!(claim.traffic, Traffic::Dhcp | Traffic::Resolve | Traffic::RouterAdvertisement),
         denied,
         mode: zone.map(|zone| zone.mode),
         lan_gateway: zone.filter(|_| is_lan).and_then(|zone| zone.lan_gateway),
@@ -112,14 +118,7 @@ impl Journey {
         let ends = (self.source, self.destination);
         let one = |body| Packets::one(ipv6, ends, body);
         match claim.traffic {
-            Traffic::Resolve if ipv6 => {
-                let (group, mac) = solicited(self.destination);
-                let mut packet =
-                    Packets::one(true, (self.source, Some(group)), Body::Icmp { kind: 135, code: 0 });
-                packet.set_destination_mac(Some(mac));
-                packet.headers.set(Field::Ttl, 255);
-                packet
-            }
+            Traffic::Resolve if ipv6 => discovery(self.source, solicited(self.destination).into(), 135),
             Traffic::Resolve => {
                 let mut packet = one(Body::Arp { request: true });
                 packet.set_destination_mac(Some(Mac::BROADCAST));
@@ -144,11 +143,15 @@ impl Journey {
                 packet.set_destination_mac(Some(Mac::BROADCAST));
                 packet
             }
+            Traffic::RouterAdvertisement => {
+                let asker = link_local(claim.source).unwrap_or(Ipv6Addr::UNSPECIFIED);
+                discovery(Some(asker.into()), ALL_ROUTERS.into(), 133)
+            }
         }
     }
 
     /// The answer to `packet`, as it arrived.
-    pub(super) fn reply(&self, sets: &mut Arena, claim: &Claim, packet: &Packets) -> Decided<Packets> {
+    pub(super) fn reply(&self, walk: &mut Walk<'_, '_>, claim: &Claim, packet: &Packets) -> Decided<Packets> {
         match claim.traffic {
             // Asked of all and answered by one: to conntrack a flow of its own.
             Traffic::Dhcp if claim.ipv6 => {
@@ -163,7 +166,7 @@ impl Journey {
                 Ok(reply)
             }
             Traffic::Resolve => {
-                let mut reply = packet.reply(sets)?;
+                let mut reply = packet.reply(walk.sets())?;
                 if let Some(source) = self.destination {
                     reply.headers.set(Field::Source, address_value(source));
                 }
@@ -171,7 +174,20 @@ impl Journey {
                 Ok(reply)
             }
             Traffic::Icmp | Traffic::FullSize | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => {
-                packet.reply(sets)
+                packet.reply(walk.sets())
+            }
+            // To who asked from an address, else to all (`icmp6_packet` in dnsmasq's `src/radv.c`).
+            Traffic::RouterAdvertisement => {
+                let asker = packet.source().filter(|source| !source.is_unspecified());
+                let at = packet.input.as_ref().map(|input| input.index);
+                let router = at.and_then(|device| {
+                    let mut own = walk.world.addresses(device, true).map(|own| own.net.addr());
+                    own.find(|address| link_local(Some(*address)).is_some())
+                });
+                let mut reply = discovery(router, asker.unwrap_or(ALL_NODES.into()), 134);
+                // `ra_init` there: network control.
+                reply.headers.set(Field::TrafficClass, 0xc0);
+                Ok(reply)
             }
         }
     }
@@ -203,16 +219,35 @@ fn stand_in(topology: &Topology, network: usize, ipv6: bool, gateway: bool) -> O
     net.hosts().find(|address| *address != net.addr() && *address != net.network())
 }
 
-/// The solicited-node group of an address, and its MAC; all nodes if the address is not known.
-fn solicited(address: Option<IpAddr>) -> (IpAddr, Mac) {
-    let group = match address {
+/// A message by which neighbours or routers find one another.
+fn discovery(source: Option<IpAddr>, destination: IpAddr, kind: u8) -> Packets {
+    let mut packet = Packets::one(true, (source, Some(destination)), Body::Icmp { kind, code: 0 });
+    if let IpAddr::V6(group) = destination
+        && group.is_multicast()
+    {
+        packet.set_destination_mac(Some(group_mac(group)));
+    }
+    packet.headers.set(Field::Ttl, 255);
+    packet
+}
+
+/// The address, if it is a link-local one of IPv6.
+fn link_local(address: Option<IpAddr>) -> Option<Ipv6Addr> {
+    match address {
+        Some(IpAddr::V6(address)) => Some(address).filter(Ipv6Addr::is_unicast_link_local),
+        Some(IpAddr::V4(_)) | None => None,
+    }
+}
+
+/// The solicited-node group of an address; all nodes if the address is not known.
+fn solicited(address: Option<IpAddr>) -> Ipv6Addr {
+    match address {
         Some(IpAddr::V6(address)) => {
             let [.., high, low] = address.segments();
             Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (high & 0xff), low)
         }
-        Some(IpAddr::V4(_)) | None => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
-    };
-    (group.into(), group_mac(group))
+        Some(IpAddr::V4(_)) | None => ALL_NODES,
+    }
 }
 
 fn group_mac(group: Ipv6Addr) -> Mac {

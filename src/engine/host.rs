@@ -190,7 +190,10 @@ pub(super) fn send(
         walk.program("output", "where the host's own packet goes once its destination is translated");
     }
     let discovery = packets.is_discovery(walk.sets())?;
-    let discovery = walk.is(discovery)? == Some(true);
+    // Router advertisements are a program's: they keep their device, since they are for a group or a link-local
+    // address, and come from none (measured at POSTROUTING, Linux 6.18).
+    let advertised = packets.headers.constant(Field::IcmpType) == Some(134);
+    let discovery = walk.is(discovery)? == Some(true) && !advertised;
     // Who is bound to a device is not routed again, but for discovery packets: the kernel's socket for
     // them is bound to none (`ip6_route_me_harder`), and only what is for a group keeps its device.
     let again = if bound {

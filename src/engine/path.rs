@@ -8,7 +8,7 @@ use super::host::{Towards, may_return, route, routed_into, send};
 use super::outward::Followed;
 use super::packet_set::{Bdd, Decided, HostSets, Undecided};
 use super::packets::Packets;
-use super::service::{answers, echoes, holds, listens};
+use super::service::{advertises, answers, echoes, holds, listens};
 use super::walk::Walk;
 use super::world::{Facts, World};
 use super::{Decision, Fate, Proof, Site, Step, bridge};
@@ -117,7 +117,7 @@ fn there_and_back(walk: &mut Walk<'_, '_>, claim: &Claim) -> Decided<()> {
     }
     served(walk, &journey, claim, &packet, to);
     walk.reply = true;
-    let mut reply = journey.reply(walk.sets(), claim, &packet)?;
+    let mut reply = journey.reply(walk, claim, &packet)?;
     let back = Journey { direct: answers_directly(walk, &journey, &packet, to), ..journey };
     carry(walk, &back, &mut reply, to, back.from)?;
     from_whom_it_was_asked(walk, &back, claim, &reply);
@@ -162,7 +162,7 @@ fn from_whom_it_was_asked(walk: &mut Walk<'_, '_>, journey: &Journey, claim: &Cl
         Traffic::Icmp | Traffic::FullSize | Traffic::Tcp(_) | Traffic::Udp(_) | Traffic::Dns => {
             journey.destination
         }
-        Traffic::Resolve | Traffic::Dhcp => return,
+        Traffic::Resolve | Traffic::Dhcp | Traffic::RouterAdvertisement => return,
     };
     if let (Some(asked), Some(source), Some(device)) = (asked, reply.source(), &reply.output)
         && asked != source
@@ -187,6 +187,7 @@ fn served(walk: &mut Walk<'_, '_>, journey: &Journey, claim: &Claim, packet: &Pa
             listens(walk, packet, input, "dhcp", if packet.is_ipv6() { 547 } else { 67 });
         }
         Traffic::Dns => listens(walk, packet, input, "dns", 53),
+        Traffic::RouterAdvertisement => advertises(walk, claim, input),
         // Which services the host offers is not claimed; the packet came up.
         Traffic::Tcp(_) | Traffic::Udp(_) => {}
     }

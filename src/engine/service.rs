@@ -8,6 +8,7 @@ use super::host::{refuse_by, sysctl};
 use super::packets::Packets;
 use super::walk::Walk;
 use super::{Decision, Site};
+use crate::model::{Claim, Zone};
 
 /// The host answers for `address`, which is asked for on `device`: it has it, and `arp_ignore` lets it.
 pub(super) fn answers(walk: &mut Walk<'_, '_>, address: Option<IpAddr>, device: IfIndex) {
@@ -95,5 +96,44 @@ pub(super) fn listens(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: IfInde
         let text = format!("nobody listens on UDP port {port} ({service})");
         let site = Site::NoService { service: service.to_owned(), device: device.clone() };
         walk.step(device.as_str(), site, Decision::Drop, text);
+    }
+}
+
+/// Who serves the bridge's network advertises it. dnsmasq hears solicitations by a raw socket, which is bound to
+/// no port and device; but libvirt's runs only where it serves DNS or DHCP, too, and those ports tell.
+pub(super) fn advertises(walk: &mut Walk<'_, '_>, claim: &Claim, bridge: IfIndex) {
+    let device = walk.world.name(bridge);
+    let place = device.as_str();
+    let Some(addresses) = walk.world.snapshot.addresses.known() else {
+        walk.missing(place, "addresses");
+        return;
+    };
+    let own = |address: IpAddr| addresses.iter().any(|own| own.device == bridge && own.net.addr() == address);
+    let network = match claim.to {
+        Zone::Gateway(at) => walk.topology.networks.get(at),
+        Zone::Nic(_) | Zone::Host | Zone::Internet | Zone::Outside => None,
+    };
+    let nets = network.map_or(&[][..], |network| &network.gateways);
+    let mut nets = nets.iter().map(ipnet::IpNet::addr).filter(IpAddr::is_ipv6).peekable();
+    let first = nets.peek().copied();
+    if let Some(address) = first
+        && !nets.any(own)
+    {
+        // It has no prefix to advertise (`send_ra_alias` in dnsmasq's `src/radv.c`).
+        let text = format!("{address} is not an address of {device}");
+        walk.step(place, Site::NoAddress { device: device.clone(), address }, Decision::Drop, text);
+    }
+    let Some(listeners) = walk.world.snapshot.listeners.known() else {
+        walk.missing(place, "listeners");
+        return;
+    };
+    let serves = listeners.iter().any(|listener| match listener.device {
+        Some(bound) => bound == bridge,
+        None => own(listener.address),
+    });
+    if !serves || network.is_none_or(|network| !network.router_advertisements) {
+        let service = "router advertisements".to_owned();
+        let text = format!("nobody sends {service} here");
+        walk.step(place, Site::NoService { service, device: device.clone() }, Decision::Drop, text);
     }
 }

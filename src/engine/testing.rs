@@ -161,7 +161,9 @@ impl Host {
 
     #[expect(clippy::unused_self, reason = "the addresses are those of this host")]
     pub(super) fn claim(&self, from: Zone, to: Zone, traffic: Traffic) -> Claim {
+        let ipv6 = traffic == Traffic::RouterAdvertisement;
         let address = |zone| match zone {
+            _ if ipv6 => None,
             Zone::Nic(0) => Some(ip("192.168.122.102")),
             Zone::Nic(1) => Some(ip("192.168.122.103")),
             Zone::Nic(2) => Some(ip("192.168.150.102")),
@@ -173,7 +175,7 @@ impl Host {
             to,
             source: address(from),
             destination: address(to),
-            ipv6: false,
+            ipv6,
             traffic,
             expected: Expected::Allow,
             selection: crate::model::Selection::default(),
@@ -314,6 +316,7 @@ fn zone(
         nat_ipv6: false,
         dhcp: gateway.is_some(),
         dns: gateway.is_some(),
+        router_advertisements: false,
         uplink,
         lan_gateway: None,
     }
@@ -337,6 +340,7 @@ fn nic(vm: &str, last: u32, network: usize, tap: (&str, IfIndex), bridge: (&str,
         learned_macs: Vec::new(),
         mac_seen_at: Vec::new(),
         addresses: Vec::new(),
+        link_local: None,
         link_up: true,
         isolated: false,
         vlans: Vec::new(),

@@ -39,6 +39,9 @@ pub enum Traffic {
     Dhcp,
     /// A DNS question to the gateway.
     Dns,
+    /// The gateway's router advertisement, solicited, by which guests learn IPv6 addresses and their router
+    /// (RFC 4861). Of IPv6 alone.
+    RouterAdvertisement,
 }
 
 /// Which packets a denial is stated of; the default is all of them.
@@ -104,7 +107,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// `arp`, `ndp`, `icmp`, `icmp-full-size`, `tcp/443`, `dhcp`, ….
+    /// `arp`, `ndp`, `icmp`, `icmp-full-size`, `tcp/443`, `dhcp`, `router-advertisement`, ….
     pub fn traffic_in_words(&self) -> String {
         match self.traffic {
             Traffic::Resolve if self.ipv6 => "ndp".to_owned(),
@@ -115,6 +118,7 @@ impl Claim {
             Traffic::Udp(port) => format!("udp/{port}"),
             Traffic::Dhcp => "dhcp".to_owned(),
             Traffic::Dns => "dns".to_owned(),
+            Traffic::RouterAdvertisement => "router-advertisement".to_owned(),
         }
     }
 }

@@ -88,7 +88,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         pair: Pair::NicToGateway,
-        traffic: &[Traffic::Icmp, Traffic::Dhcp, Traffic::Dns],
+        traffic: &[Traffic::Icmp, Traffic::Dhcp, Traffic::Dns, Traffic::RouterAdvertisement],
         nat: OnlyWithAddress,
         isolated: OnlyWithAddress,
         route: OnlyWithAddress,
@@ -360,6 +360,11 @@ impl<'a> Side<'a> {
         };
         for &traffic in row.traffic.iter().filter(|traffic| self.is_served(**traffic, ipv6)) {
             for (from, to, source, destination) in self.ends(row.pair, expected, ipv6) {
+                let source = match traffic {
+                    // A router is asked from a link-local address or from none, and answers that.
+                    Traffic::RouterAdvertisement => self.nic().link_local,
+                    _ => source,
+                };
                 let expected = match row.pair {
                     Pair::NicToNic if self.both_isolated(to) => Expected::Deny,
                     _ => expected,
@@ -379,12 +384,15 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// DHCP and DNS are claimed where libvirt serves them; DHCP of IPv4 only, since IPv6 guests may
-    /// configure themselves.
+    /// DHCP, DNS and router advertisements are claimed where libvirt serves them; DHCP of IPv4 only, since IPv6
+    /// guests may configure themselves.
     fn is_served(self, traffic: Traffic, ipv6: bool) -> bool {
         match traffic {
             Traffic::Dhcp => !ipv6 && self.network().is_some_and(|network| network.dhcp),
             Traffic::Dns => self.network().is_some_and(|network| network.dns),
+            Traffic::RouterAdvertisement => {
+                ipv6 && self.network().is_some_and(|network| network.router_advertisements)
+            }
             Traffic::Resolve | Traffic::Icmp | Traffic::FullSize | Traffic::Tcp(_) | Traffic::Udp(_) => true,
         }
     }

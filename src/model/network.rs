@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kvmnet_probes::facts::{
-    ForwardMode, IfIndex, IfName, Interface, InterfaceSource, Libvirt, Link, LinkKind, Network, Route,
-    RouteKind, RuleAction, Snapshot,
+    ForwardMode, IfIndex, IfName, Interface, InterfaceSource, Libvirt, Link, LinkKind, Network,
+    NetworkConfig, NetworkIp, Route, RouteKind, RuleAction, Snapshot,
 };
 
 use super::{NetworkZone, Uplink};
@@ -126,6 +126,7 @@ fn of_libvirt(snapshot: &Snapshot, uplinks: &[Uplink], taps: &[&IfName], network
         nat_ipv6: config.nat_ipv6,
         dhcp: config.ips.iter().any(|ip| ip.dhcp),
         dns: config.dns && !config.ips.is_empty(),
+        router_advertisements: advertises(config),
         uplink: None,
         lan_gateway: None,
     };
@@ -143,6 +144,17 @@ fn of_libvirt(snapshot: &Snapshot, uplinks: &[Uplink], taps: &[&IfName], network
     zone
 }
 
+/// Whether libvirt's dnsmasq sends router advertisements. It does not run where it has neither DNS nor DHCP to serve
+/// (`networkStartDhcpDaemon` in `src/network/bridge_driver.c`). With a DHCP range of IPv6 it advertises that one's subnet,
+/// else each subnet as `ra-only`, which dnsmasq takes for a /64 (`networkDnsmasqConfContents` there; `add_prefixes` in
+/// dnsmasq's `src/radv.c`: the address's own prefix must not be longer).
+fn advertises(config: &NetworkConfig) -> bool {
+    let serves = |ip: &NetworkIp| !ip.ranges.is_empty() || !ip.hosts.is_empty();
+    let of_ipv6 = || config.ips.iter().filter(|ip| ip.net.addr().is_ipv6());
+    let runs = config.dns || config.ips.iter().any(serves);
+    runs && (of_ipv6().any(serves) || of_ipv6().any(|ip| ip.net.prefix_len() <= 64))
+}
+
 fn of_bridge(snapshot: &Snapshot, uplinks: &[Uplink], taps: &[&IfName], bridge: &IfName) -> NetworkZone {
     let mut zone = NetworkZone {
         name: bridge.0.clone(),
@@ -155,6 +167,7 @@ fn of_bridge(snapshot: &Snapshot, uplinks: &[Uplink], taps: &[&IfName], bridge: 
         nat_ipv6: false,
         dhcp: false,
         dns: false,
+        router_advertisements: false,
         uplink: None,
         lan_gateway: None,
     };

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{
-    Domain, DomainState, ForwardMode, IfName, Interface, InterfaceSource, Libvirt, Link, Mac, Network,
-    Snapshot, VlanId,
+    Domain, DomainState, ForwardMode, IfName, Interface, InterfaceSource, Libvirt, Link, Mac, Neighbour,
+    Network, Snapshot, VlanId,
 };
 
 use super::{AddressSource, Attachment, NetworkZone, Nic, NicAddress};
@@ -58,6 +58,7 @@ impl<'a> Pairing<'a> {
             learned_macs: Vec::new(),
             mac_seen_at: Vec::new(),
             addresses: Vec::new(),
+            link_local: None,
             link_up: interface.link_up,
             isolated,
             vlans,
@@ -67,6 +68,7 @@ impl<'a> Pairing<'a> {
             self.read_mac_tables(tap, &mut nic);
         }
         nic.addresses = self.addresses(&nic);
+        nic.link_local = self.link_local(&nic);
         nic
     }
 
@@ -260,17 +262,9 @@ impl<'a> Pairing<'a> {
             let mut family =
                 subnets.iter().filter(|net| net.addr().is_ipv6() == address.is_ipv6()).peekable();
             let inside = family.peek().is_none() || family.any(|net| net.contains(&address));
-            inside && self.snapshot.addresses.items().iter().all(|own| own.net.addr() != address)
+            inside && self.is_not_ours(address)
         };
-        let devices = [zone.and_then(|zone| zone.bridge_index), nic.bridge.as_ref().map(|(index, _)| *index)];
-        self.snapshot
-            .neighbours
-            .items()
-            .iter()
-            .filter(|neighbour| neighbour.mac == Some(nic.mac) && devices.contains(&Some(neighbour.device)))
-            .filter(|neighbour| {
-                !neighbour.proxy && !matches!(neighbour.state.as_str(), "failed" | "incomplete")
-            })
+        self.neighbours(nic)
             .filter(|neighbour| plausible(neighbour.address))
             .for_each(|neighbour| add(neighbour.address, AddressSource::Neighbour));
         let agent = self.domain.agent_addresses.iter().flatten();
@@ -278,6 +272,39 @@ impl<'a> Pairing<'a> {
             .filter(|entry| entry.mac == Some(nic.mac) && plausible(entry.net.addr()))
             .for_each(|entry| add(entry.net.addr(), AddressSource::Agent));
         known
+    }
+
+    /// The guest's link-local address: as its agent says, else as the neighbour table has it, a fresh entry first.
+    /// A host has one for each of its devices, so that no subnet tells whether it is plausible; it must not be the
+    /// host's own.
+    fn link_local(self, nic: &Nic) -> Option<IpAddr> {
+        let is_link_local = |address: &IpAddr| match address {
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        };
+        let agent = self.domain.agent_addresses.iter().flatten();
+        let mut said = agent.filter(|entry| entry.mac == Some(nic.mac)).map(|entry| entry.net.addr());
+        let mut heard: Vec<_> = self.neighbours(nic).collect();
+        heard.sort_by_key(|neighbour| (neighbour.state != "reachable", neighbour.address));
+        let usable = |address: &IpAddr| is_link_local(address) && self.is_not_ours(*address);
+        said.find(usable).or_else(|| heard.into_iter().map(|neighbour| neighbour.address).find(usable))
+    }
+
+    fn is_not_ours(self, address: IpAddr) -> bool {
+        self.snapshot.addresses.items().iter().all(|own| own.net.addr() != address)
+    }
+
+    /// What the host's neighbour table has of the NIC on its bridge.
+    fn neighbours(self, nic: &Nic) -> impl Iterator<Item = &'a Neighbour> {
+        let zone = nic.network.and_then(|at| self.networks[at].bridge_index);
+        let devices = [zone, nic.bridge.as_ref().map(|(index, _)| *index)];
+        let mac = nic.mac;
+        self.snapshot.neighbours.items().iter().filter(move |neighbour| {
+            neighbour.mac == Some(mac)
+                && devices.contains(&Some(neighbour.device))
+                && !neighbour.proxy
+                && !matches!(neighbour.state.as_str(), "failed" | "incomplete")
+        })
     }
 
     fn network_of_bridge(self, nic: &Nic) -> Option<&'a Network> {

@@ -111,6 +111,8 @@ pub struct NetworkZone {
     pub dhcp: bool,
     /// DNS is served by libvirt.
     pub dns: bool,
+    /// libvirt's server sends router advertisements.
+    pub router_advertisements: bool,
     /// The port of the bridge that leads to the LAN (mode `bridge`), or the device that a NAT or
     /// routed network leaves by.
     pub uplink: Option<(IfIndex, IfName)>,
@@ -219,6 +221,8 @@ pub struct Nic {
     pub mac_seen_at: Vec<IfName>,
     /// Its addresses, the most reliable first.
     pub addresses: Vec<NicAddress>,
+    /// The guest's link-local address of IPv6, as which it asks its router.
+    pub link_local: Option<IpAddr>,
     /// `<link state='down'/>`.
     pub link_up: bool,
     /// libvirt asked for an isolated port (NIC, portgroup or network).
@@ -242,6 +246,8 @@ pub enum Attachment {
 
 #[cfg(test)]
 mod tests {
+    use kvmnet_probes::facts::{Neighbour, NetworkIp};
+
     use super::*;
     use crate::testing::{index, known, link, snapshot};
 
@@ -355,5 +361,72 @@ mod tests {
         let first = &nic(&topology, "web1").addresses[0];
         assert_eq!(first.address.to_string(), "192.168.122.150");
         assert_eq!(first.sources, [AddressSource::Wire]);
+    }
+
+    #[test]
+    fn a_network_is_advertised_where_its_server_runs_and_has_a_prefix() {
+        // The address of IPv6, its DHCP range, whether IPv4 has one, and whether DNS is served.
+        for (net, range, dhcp, dns, expected) in [
+            ("fd00:150::1/64", false, false, true, true),
+            ("fd00:150::1/64", false, true, false, true),
+            ("fd00:150::1/64", false, false, false, false),
+            ("fd00:150::1/64", true, false, false, true),
+            ("fd00:150::1/80", false, true, true, false),
+            ("fd00:150::1/80", true, true, true, true),
+        ] {
+            let mut snapshot = snapshot();
+            let networks = &mut known(&mut snapshot.libvirt).networks;
+            let config = &mut networks.iter_mut().find(|network| network.name == "iso").expect("iso").config;
+            config.dns = dns;
+            if !dhcp {
+                config.ips.iter_mut().for_each(|ip| (ip.ranges, ip.hosts) = (Vec::new(), Vec::new()));
+            }
+            let address = |last: &str| format!("fd00:150::{last}").parse().expect("an address");
+            config.ips.push(NetworkIp {
+                net: net.parse().expect("a subnet"),
+                dhcp: range,
+                ranges: range.then(|| (address("100"), address("200"))).into_iter().collect(),
+                hosts: Vec::new(),
+            });
+            let topology = Topology::from_snapshot(&snapshot);
+            let advertised: Vec<_> = topology
+                .networks
+                .iter()
+                .map(|zone| (zone.name.as_str(), zone.router_advertisements))
+                .collect();
+            let all = [("default", false), ("iso", expected), ("lan", false)];
+            assert_eq!(advertised, all, "{net}, range: {range}, DHCP: {dhcp}, DNS: {dns}");
+            let claims = crate::model::claims(&topology, &crate::model::Scope::default(), &[]);
+            let is_claimed = claims.iter().any(|claim| claim.traffic_in_words() == "router-advertisement");
+            assert_eq!(is_claimed, expected);
+        }
+    }
+
+    #[test]
+    fn a_guest_asks_its_router_by_its_own_link_local_address() {
+        let mut snapshot = snapshot();
+        let device = index(&snapshot, "virbr0");
+        let mac = nic(&Topology::from_snapshot(&snapshot), "web1").mac;
+        let own = known(&mut snapshot.addresses).iter().map(|own| own.net.addr());
+        let own = own.clone().find(|own| own.to_string().starts_with("fe80:")).expect("a link-local address");
+        let entry = |address: IpAddr, state: &str| Neighbour {
+            device,
+            address,
+            mac: Some(mac),
+            state: state.to_owned(),
+            proxy: false,
+        };
+        let address = |last: &str| format!("fe80::{last}").parse().expect("an address");
+        let neighbours = known(&mut snapshot.neighbours);
+        neighbours.push(entry(own, "reachable"));
+        neighbours.push(entry(address("1"), "failed"));
+        neighbours.push(entry(address("2"), "stale"));
+        assert_eq!(nic(&Topology::from_snapshot(&snapshot), "web1").link_local, Some(address("2")));
+        known(&mut snapshot.neighbours).push(entry(address("3"), "reachable"));
+        let topology = Topology::from_snapshot(&snapshot);
+        assert_eq!(nic(&topology, "web1").link_local, Some(address("3")));
+        assert_eq!(nic(&topology, "web2").link_local, None);
+        let known_of_web1 = &nic(&topology, "web1").addresses;
+        assert!(known_of_web1.iter().all(|known| known.address.is_ipv4()), "{known_of_web1:?}");
     }
 }

@@ -87,9 +87,11 @@ pub(super) fn expiring<'c>(
 fn expire(attempt: &Attempt, hops: u8) -> Option<Attempt> {
     let (target, via): (IpAddr, NextHopMac) = match &attempt.probe {
         Probe::Echo { target, via, .. } | Probe::TcpSyn { target, via, .. } => (*target, *via),
-        Probe::Resolve { .. } | Probe::Discover { .. } | Probe::DhcpDiscover | Probe::DnsQuery { .. } => {
-            return None;
-        }
+        Probe::Resolve { .. }
+        | Probe::Discover { .. }
+        | Probe::DhcpDiscover
+        | Probe::DnsQuery { .. }
+        | Probe::RouterSolicit { .. } => return None,
     };
     let probe = Probe::Echo { target, via, form: EchoForm::Expiring { hops } };
     Some(Attempt { probe, ..attempt.clone() })

@@ -61,6 +61,7 @@ fn in_words(attempt: &Attempt) -> DryAttempt {
         }
         Probe::TcpSyn { target, port, .. } => (format!("tcp/{port}"), target.to_string()),
         Probe::DhcpDiscover => ("dhcp".to_owned(), "255.255.255.255".to_owned()),
+        Probe::RouterSolicit { .. } => ("router-solicitation".to_owned(), "ff02::2".to_owned()),
         Probe::DnsQuery { server, .. } => ("dns".to_owned(), server.to_string()),
     };
     DryAttempt {

@@ -128,6 +128,9 @@ fn by_the_wire(
                     Seen::Answered if passes_by(claim, fate) => {
                         Seen::Unplanned("the probe does not pass the host's rules for ARP".to_owned())
                     }
+                    Seen::Answered if may_be_unasked(fate, &observation.outcome) => Seen::Unplanned(
+                        "a router advertises itself now and then without being asked".to_owned(),
+                    ),
                     seen => seen,
                 }
             }
@@ -212,6 +215,14 @@ fn passes_by(claim: &Claim, fate: &Fate) -> bool {
     claim.from == Zone::Host && claim.traffic == Traffic::Resolve && fate.blockers().any(arp)
 }
 
+/// An advertisement to all proves nothing of the solicitation if the facts say that that is lost: every few minutes
+/// one comes by itself, and each time another guest asks.
+fn may_be_unasked(fate: &Fate, outcome: &Outcome) -> bool {
+    let to_all =
+        matches!(outcome, Outcome::Answered { answer: Answer::RouterAdvertisement { to_all: true }, .. });
+    to_all && fate.blockers().any(|step| !step.reply)
+}
+
 /// Who answered in place of the gateway that the claim is about, if somebody did.
 fn stranger(snapshot: &Snapshot, topology: &Topology, claim: &Claim, answer: &Answer) -> Option<String> {
     let Zone::Gateway(at) = claim.to else { return None };
@@ -233,7 +244,9 @@ fn stranger(snapshot: &Snapshot, topology: &Topology, claim: &Claim, answer: &An
         | Answer::Reset
         | Answer::Expired { .. }
         | Answer::TooBig { .. }
-        | Answer::Dns(_) => None,
+        | Answer::Dns(_)
+        // The wire takes none but the gateway's.
+        | Answer::RouterAdvertisement { .. } => None,
     }
 }
 
@@ -470,4 +483,33 @@ pub(super) fn way(attempt: &Attempt, observation: &Observation) -> String {
         Outcome::NotTried { reason } => format!("not sent: {reason}"),
     });
     words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Decision, Proof};
+
+    #[test]
+    fn an_advertisement_to_all_is_no_answer_to_a_question_that_is_lost() {
+        let fate = |decision, reply| {
+            let (site, place) = (Site::Opaque { what: String::new() }, String::new());
+            let steps = vec![Step { reply, place, site, decision, text: String::new() }];
+            Fate { predicted: Predicted::Deny, steps, leaves_as: None, proof: Proof::One }
+        };
+        let advertised =
+            |to_all| Outcome::Answered { after_us: 1, answer: Answer::RouterAdvertisement { to_all } };
+        for (decision, reply, to_all, expected) in [
+            (Decision::Drop, false, true, true),
+            // To who asked only.
+            (Decision::Drop, false, false, false),
+            // If the answer is said to be lost, the facts are wrong whoever it was for.
+            (Decision::Drop, true, true, false),
+            (Decision::Unknown, false, true, false),
+        ] {
+            let unasked = may_be_unasked(&fate(decision, reply), &advertised(to_all));
+            assert_eq!(unasked, expected, "{decision:?} reply={reply} to_all={to_all}");
+        }
+        assert!(!may_be_unasked(&fate(Decision::Drop, false), &Outcome::Silent));
+    }
 }

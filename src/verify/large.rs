@@ -112,6 +112,7 @@ pub(super) fn bytes(attempt: &Attempt) -> Option<u16> {
         | Probe::DnsQuery { .. }
         | Probe::Resolve { .. }
         | Probe::Discover { .. }
-        | Probe::DhcpDiscover => None,
+        | Probe::DhcpDiscover
+        | Probe::RouterSolicit { .. } => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Which packets stand for which claims.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
 use kvmnet_probes::wire::{Attempt, Device, EchoForm, LONGEST_FILLED, NextHopMac, Probe, Sender, Shadow};
@@ -137,7 +137,10 @@ impl<'a> Planner<'a> {
         let network = self.network(nic)?;
         let sender = self.as_vm(nic)?;
         if network.is_lan() {
-            return self.to_lan_router(network, sender);
+            return match self.claim.traffic {
+                Traffic::RouterAdvertisement => Err("a LAN's router is not the host".to_owned()),
+                _ => self.to_lan_router(network, sender),
+            };
         }
         if self.claim.traffic == Traffic::Dhcp
             && let Some(other) = self.asks_dhcp_for(nic)
@@ -151,11 +154,13 @@ impl<'a> Planner<'a> {
             Traffic::Dhcp => Probe::DhcpDiscover,
             Traffic::Icmp => Probe::Echo { target, via, form: EchoForm::Plain },
             Traffic::Dns => Probe::DnsQuery { server: target, via, name: DNS_NAME.to_owned() },
+            Traffic::RouterAdvertisement => Probe::RouterSolicit { routers: self.own_link_local(network) },
             Traffic::Tcp(port) => Probe::TcpSyn { target, port, via },
             Traffic::Udp(_) => return Err(NO_UDP.to_owned()),
             Traffic::FullSize => return Err(ONLY_OUTWARD.to_owned()),
         };
-        let needs_source = !matches!(probe, Probe::Resolve { .. } | Probe::DhcpDiscover);
+        let needs_source =
+            !matches!(probe, Probe::Resolve { .. } | Probe::DhcpDiscover | Probe::RouterSolicit { .. });
         let sender = if needs_source { self.with_source(nic, sender)? } else { sender };
         let watch = vec![self.bridge(network)?.0];
         Ok(Attempt { sender, probe, watch, arrival: None, wants_answer: true })
@@ -338,7 +343,7 @@ impl<'a> Planner<'a> {
             Traffic::Tcp(port) => Ok(Probe::TcpSyn { target, port, via }),
             Traffic::Udp(_) => Err(NO_UDP.to_owned()),
             Traffic::FullSize => Err(ONLY_OUTWARD.to_owned()),
-            Traffic::Resolve | Traffic::Dhcp | Traffic::Dns => {
+            Traffic::Resolve | Traffic::Dhcp | Traffic::Dns | Traffic::RouterAdvertisement => {
                 Err("this traffic stays on the link".to_owned())
             }
         }
@@ -360,6 +365,17 @@ impl<'a> Planner<'a> {
             Some((index, _)) => self.bridge_device(*index, network),
             None => self.bridge(network),
         }
+    }
+
+    /// The host's link-local addresses on the bridge of a network.
+    fn own_link_local(self, network: &NetworkZone) -> Vec<Ipv6Addr> {
+        let own = self.snapshot.addresses.items().iter();
+        let own = own.filter(|address| Some(address.device) == network.bridge_index);
+        own.filter_map(|address| match address.net.addr() {
+            IpAddr::V6(address) => Some(address).filter(Ipv6Addr::is_unicast_link_local),
+            IpAddr::V4(_) => None,
+        })
+        .collect()
     }
 
     /// The bridge of a network with its MAC.

@@ -68,13 +68,15 @@ fn destinations(cells: &[&Cell]) -> String {
         .filter(|cell| cell.to.zone == ZoneKind::Gateway)
         .map(|cell| cell.traffic.as_str())
         .collect();
-    let served = gateway.iter().all(|traffic| matches!(*traffic, "dhcp" | "dns"));
-    if !gateway.is_empty() {
-        if served {
-            words.extend(gateway.iter().map(|traffic| if *traffic == "dhcp" { "DHCP" } else { "DNS" }));
-        } else {
-            words.push("the gateway");
-        }
+    let service = |traffic: &&str| match *traffic {
+        "dhcp" => Some("DHCP"),
+        "dns" => Some("DNS"),
+        "router-advertisement" => Some("IPv6 router discovery"),
+        _ => None,
+    };
+    match gateway.iter().map(service).collect::<Option<Vec<_>>>() {
+        Some(services) => words.extend(services),
+        None => words.push("the gateway"),
     }
     if has(ZoneKind::Internet) {
         words.push("the internet");

@@ -100,6 +100,16 @@ pub(crate) const PRELUDE: &str = "
       if [ $1 = add ]; then ip -6 route add default via 2001:db8:1::1 dev eth0; fi
       sysctl -qw net.ipv6.conf.all.forwarding=$([ $1 = add ] && echo 1 || echo 0)
     }
+    # Gives the isolated network a subnet of IPv6, and takes it away.
+    iso6() {
+      if [ $1 = add ]; then
+        redefine iso \"s|</network>|<ip family='ipv6' address='fd00:150::1' prefix='64'/></network>|\" vnet2
+        # The address waits for a port that forwards, and the server for the address.
+        timeout 30 sh -c \"until ss -Hlun | grep -q 'fd00:150::1'; do sleep 0.1; done\"
+      else
+        redefine iso \"/<ip family='ipv6'/,/<.ip>/d\" vnet2
+      fi
+    }
     # Another dnsmasq, with these options, that was there before libvirt's networks.
     squat() {
       virsh -q net-destroy default; virsh -q net-destroy iso

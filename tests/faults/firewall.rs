@@ -426,6 +426,31 @@ pub(crate) const FAULTS: &[Fault] = &[
         // The guest keeps its address: once the host has none of that subnet nothing is claimed of it.
         afterwards: "ip -6 addr del 2001:db8:3::2/64 dev br0; inet ip -6 addr del 2001:db8:3::1/64 dev up1; \
                      sysctl -qw net.bridge.bridge-nf-call-ip6tables=0; ip6tables -P FORWARD ACCEPT",
+        // The policy is Docker's affair, and libvirt's own rules of the iptables backend come before it.
+        stays: &["forward-drop-spared"],
+        ..FAULT
+    },
+    Fault {
+        id: "ipv6-router-advertisement-dropped",
+        what: "a rule on the host's output drops router advertisements: guests find no IPv6 router",
+        breaks: "iso6 add; ip6tables -P OUTPUT ACCEPT; ip6tables-save >/run/lab/ip6tables
+                 ip6tables -A OUTPUT -p ipv6-icmp --icmpv6-type router-advertisement -j DROP",
+        findings: &[("netfilter-drop", &["host", "vm:db1"])],
+        gaps: &[("vm:db1", "gateway:iso")],
+        afterwards: "ip6tables-restore </run/lab/ip6tables; iso6 del",
+        ..FAULT
+    },
+    Fault {
+        id: "ipv6-router-solicitation-dropped",
+        what: "the host's input accepts echo requests and neighbour discovery of ICMPv6, and not router discovery",
+        breaks: "iso6 add; ip6tables -P INPUT ACCEPT; ip6tables-save >/run/lab/ip6tables
+                 for type in echo-request neighbour-solicitation neighbour-advertisement; do
+                   ip6tables -A INPUT -p ipv6-icmp --icmpv6-type $type -j ACCEPT
+                 done
+                 ip6tables -A INPUT -p ipv6-icmp -j DROP",
+        findings: &[("input-drop", &["host", "vm:db1"])],
+        gaps: &[("vm:db1", "gateway:iso")],
+        afterwards: "ip6tables-restore </run/lab/ip6tables; iso6 del",
         ..FAULT
     },
 ];

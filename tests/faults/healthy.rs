@@ -104,6 +104,13 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
+        id: "isolated-network-with-ipv6",
+        what: "the isolated network has a subnet of IPv6 as well, which its server advertises without a way out",
+        breaks: "iso6 add",
+        afterwards: "iso6 del",
+        ..FAULT
+    },
+    Fault {
         id: "guest-with-its-own-firewall",
         what: "a guest ignores pings, as Windows does by default",
         breaks: "true",

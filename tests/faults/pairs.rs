@@ -15,7 +15,7 @@ const ROUNDS: usize = 3;
 /// Faults that hide or undo others: one takes packets another way, past what waits on the usual one; a leak is closed
 /// where another drops everything; a flush takes the other's rule along; starting a firewall starts libvirt anew; what
 /// is set at a device goes with it, and shows in nothing while it is down; large packets are not tried where small ones
-/// are lost.
+/// are lost; a network that is given IPv6 is started anew.
 const ALONE: &[&str] = &[
     "vpn-exit-node-policy-table",
     "leak-port-forward-undeclared",
@@ -33,6 +33,9 @@ const ALONE: &[&str] = &[
     "port-isolation-flag",
     "subnet-route-missing",
     "pmtu-blackhole",
+    "ipv6-router-advertisement-dropped",
+    "ipv6-router-solicitation-dropped",
+    "dnsmasq-not-running-with-ipv6",
 ];
 
 /// Two faults, and the backend with which they are made.

@@ -29,6 +29,16 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..FAULT
     },
     Fault {
+        id: "dnsmasq-not-running-with-ipv6",
+        what: "the same in a network with IPv6: nobody advertises the router, either",
+        breaks: "iso6 add; kill $(cat /run/libvirt/network/iso.pid); \
+                 timeout 10 sh -c 'while ss -Hlun \"sport = 67\" | grep -q virbr1; do sleep 0.05; done'",
+        findings: &[("dnsmasq-dead", &["network:iso"])],
+        gaps: &[("vm:db1", "gateway:iso")],
+        afterwards: "iso6 del",
+        ..FAULT
+    },
+    Fault {
         id: "network-undefined",
         what: "the network runs without a saved configuration",
         breaks: "virsh -q net-undefine iso",

@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
+use kvmnet_reports::{Observed, Predicted};
 use serde_json::Value;
 
 use crate::host::{Backend, Host, INTERNET};
-use crate::shared_host::{assert_healthy, on_shared_host};
+use crate::shared_host::{assert_healthy, on_shared_host, shown};
 
 /// A network and how many guests are plugged into it.
 struct Network {
@@ -120,6 +121,7 @@ fn every_kind_is_healthy(host: &Host) {
         let nics = report.nics.iter().filter(|nic| nic.network == zone).count();
         assert!(claimed && nics == *guests, "{name}: {nics} NICs, claims: {claimed}");
     }
+    routers_are_heard(host);
     let ways = ways(host);
     host.sh(&stop());
     assert_healthy(host);
@@ -127,6 +129,21 @@ fn every_kind_is_healthy(host: &Host) {
     let known = known.get_or_insert_with(|| ways.clone());
     let differ = known.iter().zip(&ways).find(|(one, other)| one != other);
     assert_eq!(differ, None, "libvirt's backends differ");
+}
+
+/// Each guest of the network with IPv6 hears libvirt's dnsmasq advertise itself, and of no other network that is claimed.
+#[track_caller]
+fn routers_are_heard(host: &Host) {
+    let (_, report) = host.doctor(&["--local-only"]);
+    let mut heard: Vec<_> = report
+        .matrix
+        .iter()
+        .filter(|cell| cell.traffic == "router-advertisement")
+        .map(|cell| (cell.from.vm.as_deref(), cell.predicted, cell.observed))
+        .collect();
+    heard.sort_by_key(|(vm, ..)| *vm);
+    let of = |vm| (Some(vm), Predicted::Allow, Observed::Reply);
+    assert_eq!(heard, [of("nat61"), of("nat62")], "{}", shown(&report));
 }
 
 /// The ends of a way, and which packets arrive, are answered and are undecided on it.

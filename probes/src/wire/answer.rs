@@ -85,6 +85,8 @@ pub(super) enum Token {
     Dns(u16, Vec<u8>),
     /// Any request for the MAC of this address.
     Neighbour(IpAddr),
+    /// Any search for a router of IPv6.
+    Router,
 }
 
 /// Whom alone an answer tells. A bridge may flood it to others.
@@ -101,14 +103,14 @@ pub(super) enum Whom {
 pub(super) enum Role {
     /// It is the probe.
     Probe {
-        /// Who asks, for ARP and NDP.
+        /// Who asks, for ARP, NDP and router solicitations.
         asker: Option<Mac>,
     },
     /// It answers the probe.
     Answer {
         /// What it says.
         says: Answer,
-        /// Whom alone it tells, for ARP and NDP.
+        /// Whom alone it tells, for ARP, NDP and router advertisements.
         to: Option<Whom>,
     },
     /// It refuses the probe: an ICMP error that quotes it.
@@ -234,7 +236,15 @@ fn read_ipv6(run: RunId, bytes: &[u8], link_source: Option<Mac>) -> Option<Heard
     let (ip, body) = ipv6_body(bytes)?;
     let source = ip.get_source();
     let (token, role) = match ip.get_next_header() {
-        IpNextHeaderProtocols::Icmpv6 => read_icmpv6(run, body, link_source, Some(ip.get_destination()))?,
+        // What has passed a router is no discovery, and no guest heeds it (RFC 4861, 6.1).
+        IpNextHeaderProtocols::Icmpv6 => {
+            let to = Some(ip.get_destination());
+            let found = read_icmpv6(run, body, link_source, to)?;
+            if found.0 == Token::Router && (ip.get_hop_limit() != 255 || !is_local(&found.1, source)) {
+                return None;
+            }
+            found
+        }
         protocol => read_transport(run, protocol, body)?,
     };
     let source = (!source.is_unspecified()).then_some(IpAddr::V6(source));
@@ -263,6 +273,12 @@ fn read_icmpv6(
             // Who asks without an address is answered to all (RFC 4861, 7.2.4).
             let to = destination.filter(|to| !to.is_multicast()).map(|to| Whom::Address(to.into()));
             (Token::Neighbour(target.into()), Role::Answer { says, to })
+        }
+        Icmpv6Types::RouterSolicit => (Token::Router, Role::Probe { asker: link_source }),
+        Icmpv6Types::RouterAdvert => {
+            let to_all = destination?.is_multicast();
+            let to = destination.filter(|_| !to_all).map(|to| Whom::Address(to.into()));
+            (Token::Router, Role::Answer { says: Answer::RouterAdvertisement { to_all }, to })
         }
         Icmpv6Types::DestinationUnreachable
         | Icmpv6Types::PacketTooBig
@@ -342,6 +358,14 @@ fn dhcp_option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
                 options = rest;
             }
         }
+    }
+}
+
+/// Whether a message of router discovery may have this source: an advertisement has the router's link-local address.
+fn is_local(role: &Role, source: Ipv6Addr) -> bool {
+    match role {
+        Role::Answer { .. } => source.is_unicast_link_local(),
+        Role::Probe { .. } | Role::Error { .. } => true,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is to be tried, and what was seen.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::exchange::marks;
@@ -28,7 +28,7 @@ pub enum Sender {
         /// The NIC's MAC.
         mac: Mac,
         /// The NIC's own address of the probe's family, if it is known. Without one only probes that
-        /// need none can be sent (ARP with a zero sender, DHCP).
+        /// need none can be sent (ARP with a zero sender, DHCP, router solicitation).
         address: Option<IpAddr>,
         /// The VLAN that the guest would tag with, if it tags.
         vlan: Option<VlanId>,
@@ -105,6 +105,15 @@ pub enum Probe {
         /// The name asked for.
         name: String,
     },
+    /// ICMPv6 router solicitation to all routers (RFC 4861, 4.1), from the sender's address if that is a link-local
+    /// one, else from none, as a guest asks that has none yet. An advertisement that comes to the sender is the
+    /// answer, be it to that address or to all nodes. It carries nothing of the question; one to all counts from when
+    /// the solicitation was seen to come in at a watched device, if one is watched. That may still be one which another
+    /// guest asked for, or nobody, since routers send them now and then: it does show that they come to the VM.
+    RouterSolicit {
+        /// The link-local addresses of the router that is to answer. Others that advertise themselves are not heeded.
+        routers: Vec<Ipv6Addr>,
+    },
 }
 
 /// The longest packet that [`EchoForm::Filled`] asks for. A frame enters at a tap in one page of 4096 bytes, in which the
@@ -170,7 +179,7 @@ impl Attempt {
                 let resolves = matches!(via, NextHopMac::Resolve(_));
                 1 + usize::from(resolves && !matches!(self.sender, Sender::AsHost { .. }))
             }
-            Probe::Resolve { .. } | Probe::DhcpDiscover => 1,
+            Probe::Resolve { .. } | Probe::DhcpDiscover | Probe::RouterSolicit { .. } => 1,
         };
         rounds * each
     }
@@ -267,4 +276,9 @@ pub enum Answer {
     },
     /// A DNS response with this code (0: no error, 3: no such name, 5: refused).
     Dns(u8),
+    /// A router's advertisement.
+    RouterAdvertisement {
+        /// It is for all nodes, so that somebody else may have asked for it, or nobody.
+        to_all: bool,
+    },
 }

@@ -174,7 +174,11 @@ impl<'a> Exchange<'a> {
         let Some(device) = self.device(caught.ifindex) else { return Step::Wait };
         let answer = match &heard.role {
             Role::Probe { asker } if asker.is_none_or(|asker| asker == self.plan.mac) => false,
-            Role::Answer { to, .. } if to.is_none_or(|to| self.plan.is(to)) => true,
+            Role::Answer { to, .. }
+                if to.is_none_or(|to| self.plan.is(to)) && !self.plan.is_strange(heard.source) =>
+            {
+                true
+            }
             Role::Error { .. } => true,
             Role::Probe { .. } | Role::Answer { .. } => return Step::Wait,
         };
@@ -234,7 +238,7 @@ impl<'a> Exchange<'a> {
             (Token::Neighbour(_), None) => {
                 matches!(self.plan.attempt.probe, Probe::Resolve { .. } | Probe::Discover { .. })
             }
-            (Token::Echo(_) | Token::Tcp(_) | Token::Dhcp(_) | Token::Dns(..), resolving) => {
+            (Token::Echo(_) | Token::Tcp(_) | Token::Dhcp(_) | Token::Dns(..) | Token::Router, resolving) => {
                 resolving.is_none()
             }
         }
@@ -296,12 +300,24 @@ impl<'a> Exchange<'a> {
             }
             return Step::Wait;
         }
+        if *answer == (Answer::RouterAdvertisement { to_all: true }) && !self.came_up() {
+            return Step::Wait;
+        }
         // A client takes no answer from anyone else.
         if self.plan.answerer().is_some_and(|whom| heard.source != Some(whom)) {
             return Step::Wait;
         }
         self.finish(Outcome::Answered { after_us: self.after_us(at), answer: answer.clone() });
         Step::End
+    }
+
+    /// Whether a watched device got the probe. What comes to all nodes before may be somebody else's answer.
+    fn came_up(&self) -> bool {
+        let own = self.plan.way.device().index;
+        let mut watched = self.plan.attempt.watch.iter().filter(|device| device.index != own).peekable();
+        let came =
+            |(_, seen): &(Duration, Sighting)| !seen.answer && !seen.outgoing && seen.device.index != own;
+        watched.peek().is_none() || self.sightings.iter().any(came)
     }
 
     /// What an error says to the question that the probe asks, if it is the answer to that.

@@ -8,7 +8,7 @@ use pnet::packet::dhcp::{DhcpHardwareTypes, DhcpOperations, MutableDhcpPacket};
 use pnet::packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
 use pnet::packet::icmp::echo_request::MutableEchoRequestPacket;
 use pnet::packet::icmp::{self, IcmpPacket, IcmpTypes};
-use pnet::packet::icmpv6::ndp::{MutableNeighborSolicitPacket, NdpOptionTypes};
+use pnet::packet::icmpv6::ndp::{MutableNeighborSolicitPacket, MutableRouterSolicitPacket, NdpOptionTypes};
 use pnet::packet::icmpv6::{self, Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
 use pnet::packet::ipv4::{self, Ipv4Flags, MutableIpv4Packet};
@@ -115,19 +115,35 @@ pub(super) fn solicitation(
         Some(mac) => (mac, target),
         None => (Mac([0x33, 0x33, 0xff, x, y, z]), group),
     };
-    let header = MutableNeighborSolicitPacket::minimum_packet_size();
-    let mut bytes = vec![0; header + if sender.is_unspecified() { 0 } else { 8 }];
+    let mut bytes = vec![0; MutableNeighborSolicitPacket::minimum_packet_size()];
+    bytes.extend(source_mac_option(source, sender));
     let mut ask = MutableNeighborSolicitPacket::new(&mut bytes).expect("the buffer has the header's size");
     ask.set_icmpv6_type(Icmpv6Types::NeighborSolicit);
     ask.set_target_addr(target);
-    if let Some(option) = bytes.get_mut(header..).filter(|option| !option.is_empty()) {
-        option[0] = NdpOptionTypes::SourceLLAddr.0;
-        option[1] = 1;
-        option[2..8].copy_from_slice(&source.0);
-    }
     checksum_icmpv6(&mut bytes, sender, to);
     let segment = Segment { protocol: IpNextHeaderProtocols::Icmpv6, bytes };
     packet(Link { source, destination, vlan }, Pair::V6(sender, to), &segment, 255)
+}
+
+/// A router solicitation (RFC 4861, 4.1) to all routers. An unspecified `asker` names no MAC.
+pub(super) fn router_solicitation(source: Mac, vlan: Option<VlanId>, asker: Ipv6Addr) -> Vec<u8> {
+    let routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+    let mut bytes = vec![0; MutableRouterSolicitPacket::minimum_packet_size()];
+    bytes.extend(source_mac_option(source, asker));
+    let mut ask = MutableRouterSolicitPacket::new(&mut bytes).expect("the buffer has the header's size");
+    ask.set_icmpv6_type(Icmpv6Types::RouterSolicit);
+    checksum_icmpv6(&mut bytes, asker, routers);
+    let segment = Segment { protocol: IpNextHeaderProtocols::Icmpv6, bytes };
+    let link = Link { source, destination: Mac([0x33, 0x33, 0, 0, 0, 2]), vlan };
+    packet(link, Pair::V6(asker, routers), &segment, 255)
+}
+
+/// The source link-layer address option (RFC 4861, 4.6.1); none without a source address.
+fn source_mac_option(source: Mac, sender: Ipv6Addr) -> Vec<u8> {
+    if sender.is_unspecified() {
+        return Vec::new();
+    }
+    [&[NdpOptionTypes::SourceLLAddr.0, 1][..], &source.0].concat()
 }
 
 /// An echo request.

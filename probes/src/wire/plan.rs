@@ -63,6 +63,8 @@ pub(super) enum Trouble {
     Remembered,
     #[error("only a VM asks for an address by DHCP")]
     DhcpFromHost,
+    #[error("only a VM asks for its router")]
+    RouterFromHost,
     #[error("more than {0} packets are to be tried at once")]
     TooMany(u16),
     #[error("the wait for packets failed: {0}")]
@@ -126,6 +128,7 @@ impl<'a> Plan<'a> {
                 (Way::Inject(uplink, *xdp), *mac, Some(*address), None)
             }
             (Sender::AsHost { .. }, Probe::DhcpDiscover) => return Err(Trouble::DhcpFromHost),
+            (Sender::AsHost { .. }, Probe::RouterSolicit { .. }) => return Err(Trouble::RouterFromHost),
             // `icmpv6_err` in `net/ipv6/icmp.c` learns from every error, and `ip6_forward` goes by it.
             (
                 Sender::AsHost { .. },
@@ -169,6 +172,7 @@ impl<'a> Plan<'a> {
                 plan.packet(token, *server, *via)?;
             }
             Probe::DhcpDiscover => plan.tokens.push(Token::Dhcp(number)),
+            Probe::RouterSolicit { .. } => plan.tokens.push(Token::Router),
         }
         Ok(plan)
     }
@@ -247,7 +251,8 @@ impl<'a> Plan<'a> {
             | Probe::Echo { .. }
             | Probe::TcpSyn { .. }
             | Probe::DhcpDiscover
-            | Probe::DnsQuery { .. } => 1,
+            | Probe::DnsQuery { .. }
+            | Probe::RouterSolicit { .. } => 1,
         }
     }
 
@@ -257,7 +262,19 @@ impl<'a> Plan<'a> {
             Probe::Echo { target: whom, .. }
             | Probe::TcpSyn { target: whom, .. }
             | Probe::DnsQuery { server: whom, .. } => Some(*whom),
-            Probe::Resolve { .. } | Probe::Discover { .. } | Probe::DhcpDiscover => None,
+            Probe::Resolve { .. }
+            | Probe::Discover { .. }
+            | Probe::DhcpDiscover
+            | Probe::RouterSolicit { .. } => None,
+        }
+    }
+
+    /// Whether an advertisement comes from somebody else than the router that is asked for.
+    pub(super) fn is_strange(&self, router: Option<IpAddr>) -> bool {
+        match (&self.attempt.probe, router) {
+            (Probe::RouterSolicit { routers }, Some(IpAddr::V6(router))) => !routers.contains(&router),
+            (Probe::RouterSolicit { .. }, _) => true,
+            _ => false,
         }
     }
 
@@ -290,6 +307,13 @@ impl<'a> Plan<'a> {
             }
             Probe::DhcpDiscover => {
                 Some(frame::dhcp_discover(self.mac, self.vlan, self.run.long_number(self.number)))
+            }
+            Probe::RouterSolicit { .. } => {
+                let asker = match self.address {
+                    Some(IpAddr::V6(address)) if address.is_unicast_link_local() => address,
+                    Some(_) | None => Ipv6Addr::UNSPECIFIED,
+                };
+                Some(frame::router_solicitation(self.mac, self.vlan, asker))
             }
             Probe::Echo { target, via, .. }
             | Probe::TcpSyn { target, via, .. }
@@ -326,7 +350,10 @@ impl<'a> Plan<'a> {
                 Some(frame::tcp_syn(pair, self.port(round), *port, self.run.long_number(self.number)))
             }
             Probe::DnsQuery { .. } => Some(frame::udp(pair, self.port(round), 53, &self.dns_query())),
-            Probe::Resolve { .. } | Probe::Discover { .. } | Probe::DhcpDiscover => None,
+            Probe::Resolve { .. }
+            | Probe::Discover { .. }
+            | Probe::DhcpDiscover
+            | Probe::RouterSolicit { .. } => None,
         }
     }
 
@@ -339,7 +366,8 @@ impl<'a> Plan<'a> {
             | Probe::DnsQuery { .. }
             | Probe::Resolve { .. }
             | Probe::Discover { .. }
-            | Probe::DhcpDiscover => None,
+            | Probe::DhcpDiscover
+            | Probe::RouterSolicit { .. } => None,
         }
     }
 

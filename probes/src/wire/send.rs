@@ -255,7 +255,8 @@ fn raw_kinds(plan: &Plan<'_>) -> impl Iterator<Item = RawKind> {
         | Probe::DnsQuery { .. }
         | Probe::Resolve { .. }
         | Probe::Discover { .. }
-        | Probe::DhcpDiscover => None,
+        | Probe::DhcpDiscover
+        | Probe::RouterSolicit { .. } => None,
     };
     std::iter::once(icmp).chain(other)
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, clippy::unwrap_used, reason = "tests may fail, and say what they skip")]
 
 mod capture;
+mod router;
 mod shadow;
 mod topology;
 

@@ -14,9 +14,10 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kvmnet_probes::facts::{IfIndex, IfName, Mac};
 use kvmnet_probes::wire::{Attempt, Device, EchoForm, NextHopMac, Probe, Sender};
@@ -158,14 +159,19 @@ impl Host {
         Some(host)
     }
 
-    /// Serves DHCP and DNS on the bridge of the host that this thread is in, as libvirt does.
+    /// Serves DHCP and DNS on the bridge of the host that this thread is in, and advertises it as a router, as libvirt
+    /// does.
     pub(crate) fn serve() -> Server {
-        let leases = std::env::temp_dir().join(format!("kvmnet-wire-{}.leases", std::process::id()));
+        /// Tests run side by side, and each has a server of its own.
+        static SERVERS: AtomicUsize = AtomicUsize::new(0);
+        let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kvmnet-wire-{}-{number}.leases", std::process::id());
+        let leases = std::env::temp_dir().join(name);
         std::fs::write(&leases, "").unwrap();
         let dnsmasq = Command::new("dnsmasq")
             .args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--bind-interfaces", "--no-ping"])
             .args(["--interface=br0", "--except-interface=lo", "--dhcp-range=10.9.0.100,10.9.0.150"])
-            .args(["--dhcp-authoritative", "--user=root"])
+            .args(["--dhcp-authoritative", "--user=root", "--dhcp-range=fd00:9::1,ra-only"])
             .arg(format!("--dhcp-leasefile={}", leases.display()))
             .stderr(Stdio::null())
             .spawn()
@@ -203,6 +209,16 @@ pub(crate) fn as_guest1(address: &str) -> Sender {
         vlan: None,
         instead: nobody(),
     }
+}
+
+/// The link-local address of a device of the calling thread's namespace.
+pub(crate) fn link_local(name: &str) -> Ipv6Addr {
+    let shown = sh(&format!(
+        "for i in $(seq 100); do
+           if ip -6 -o addr show dev {name} scope link -tentative | grep -o 'fe80[^/]*'; then exit 0; fi; sleep 0.05
+         done; exit 1"
+    ));
+    shown.trim().parse().unwrap()
 }
 
 /// As the host, by its bridge.

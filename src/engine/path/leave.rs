@@ -30,8 +30,8 @@ pub(in crate::engine) fn leave_host(
         packet.set_destination_mac(mac_of(walk, journey, packet, out, to));
     }
     packet.set_source_mac(walk.world.mac(out));
-    // Answers to ARP and to who asks for an address are sent to the MAC that asked.
-    if !packet.is_arp() && (!journey.bound || packet.is_ipv6()) {
+    // Answers to ARP and to who asks for an address are sent to the MAC that asked; a group has one of its own.
+    if !packet.is_arp() && !packet.to_group() && (!journey.bound || packet.is_ipv6()) {
         neighbour(walk, packet, out, to);
     }
     packet.framed = true;

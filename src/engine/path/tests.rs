@@ -1,14 +1,14 @@
 //! Hosts with one change each: what is predicted, and which sites are named.
 
 use kvmnet_probes::facts::{
-    Chain, Expr, Fact, FdbEntry, Generation, Hook, IfIndex, NextHop, PayloadBase, Policy, PortState, Route,
-    RouteKind, RoutingRule, RuleAction, Table, TcHook, Verdict, Xdp,
+    Chain, Expr, Fact, Family, FdbEntry, Generation, Hook, IfIndex, NextHop, PayloadBase, Policy, PortState,
+    Route, RouteKind, RoutingRule, RuleAction, Table, TcHook, Verdict, Xdp,
 };
 use kvmnet_reports::Predicted::{self, Allow, Deny, Partial, Unknown};
 
 use crate::engine::Decision;
 use crate::engine::testing::*;
-use crate::model::Traffic::{Dhcp, Dns, Icmp, Resolve, Tcp};
+use crate::model::Traffic::{Dhcp, Dns, Icmp, Resolve, RouterAdvertisement, Tcp};
 use crate::model::Zone::{Gateway, Internet, Outside};
 use crate::model::{Traffic, Zone};
 
@@ -485,4 +485,98 @@ fn a_loop_of_chains_is_not_followed_for_ever() {
         host.tables().push(table("user", vec![entry, a, b]));
     });
     assert_eq!(host.fate(NAT0, Internet, Icmp).predicted, Unknown);
+}
+
+/// The NAT network has a subnet of IPv6 as well, and libvirt's dnsmasq advertises it.
+fn with_ipv6(change: impl FnOnce(&mut Host)) -> Host {
+    changed(|host| {
+        let Fact::Read { value: addresses, .. } = &mut host.snapshot.addresses else { panic!("addresses") };
+        addresses.extend(["fe80::1/64", "fd00:122::1/64"].map(|net| address(VIRBR0, net)));
+        let network = &mut host.topology.networks[0];
+        network.gateways.push("fd00:122::1/64".parse().unwrap());
+        network.router_advertisements = true;
+        host.sysctl("net/ipv6/conf/virbr0/disable_ipv6", "0");
+        change(host);
+    })
+}
+
+/// A chain that drops this kind of ICMPv6, and nothing else.
+fn drops_icmpv6(host: &mut Host, hook: Hook, kind: u8) {
+    let chain = base("fw", "filter", hook, 0, Policy::Accept).rule([
+        meta("l4proto", &[58]),
+        payload(PayloadBase::Transport, 0, &[kind]),
+        drop(),
+    ]);
+    host.tables().push(Table { family: Family::Ip6, ..table("user", vec![chain]) });
+}
+
+#[test]
+fn a_router_is_heard_unless_something_stops_the_question_or_the_answer() {
+    type Case = (&'static str, fn(&mut Host), Predicted, &'static [&'static str]);
+    let cases: &[Case] = &[
+        ("healthy", |_| {}, Allow, &[]),
+        ("other ICMPv6", |host| drops_icmpv6(host, Hook::Input, 128), Allow, &[]),
+        ("the question", |host| drops_icmpv6(host, Hook::Input, 133), Deny, &["ip6 user fw, handle 1"]),
+        ("the answer", |host| drops_icmpv6(host, Hook::Output, 134), Deny, &["ip6 user fw, handle 1"]),
+        (
+            "the answer on its way out",
+            |host| drops_icmpv6(host, Hook::Postrouting, 134),
+            Deny,
+            &["ip6 user fw, handle 1"],
+        ),
+        ("not bridged", |host| drops_icmpv6(host, Hook::Forward, 133), Allow, &[]),
+        (
+            "in the bridge",
+            |host| {
+                host.sysctl("net/bridge/bridge-nf-call-ip6tables", "1");
+                drops_icmpv6(host, Hook::Prerouting, 133);
+            },
+            Deny,
+            &["ip6 user fw, handle 1"],
+        ),
+        (
+            "IPv6 is off",
+            |host| host.sysctl("net/ipv6/conf/virbr0/disable_ipv6", "1"),
+            Deny,
+            &["net/ipv6/conf/virbr0/disable_ipv6 = 1"],
+        ),
+        (
+            "the gateway's address is gone",
+            |host| host.snapshot.addresses = Fact::read(0, vec![address(VIRBR0, "192.168.122.1/24")]),
+            Deny,
+            &["fd00:122::1 is not an address of virbr0"],
+        ),
+        (
+            "dnsmasq is dead",
+            |host| host.snapshot.listeners = Fact::read(0, Vec::new()),
+            Deny,
+            &["nobody sends router advertisements"],
+        ),
+        (
+            "who serves is not known",
+            |host| host.snapshot.listeners = Fact::missing("no"),
+            Unknown,
+            &["listeners could not be read"],
+        ),
+    ];
+    for (name, change, expected, says) in cases {
+        check(name, &with_ipv6(change), (NAT0, GATEWAY, RouterAdvertisement), *expected, says);
+    }
+}
+
+/// A guest whose link-local address is known is answered there, and not through what is sent to all.
+#[test]
+fn a_router_answers_to_the_address_that_asks() {
+    let host = with_ipv6(|host| {
+        let to_all: std::net::Ipv6Addr = "ff02::1".parse().unwrap();
+        let chain = base("fw", "filter", Hook::Output, 0, Policy::Accept)
+            .rule([payload(PayloadBase::Network, 24, &to_all.octets()), drop()]);
+        host.tables().push(Table { family: Family::Ip6, ..table("user", vec![chain]) });
+    });
+    check("to all", &host, (NAT0, GATEWAY, RouterAdvertisement), Deny, &["ip6 user fw, handle 1"]);
+    let claim = host.claim(NAT0, GATEWAY, RouterAdvertisement);
+    let claim = crate::model::Claim { source: Some(ip("fe80::5054:ff:feaa:1")), ..claim };
+    let facts = crate::engine::Facts::new(&host.snapshot);
+    let fate = crate::engine::Engine::new(&facts, &host.topology).fate(&claim);
+    assert_eq!(fate.predicted, Allow, "{:#?}", fate.steps);
 }
