@@ -93,6 +93,10 @@ fn stop(scene: &Scene<'_>, claim: &Claim) -> Fix {
         };
         ("inet", hook)
     };
+    let ip = if claim.ipv6 { "ip6" } else { "ip" };
+    for (field, net) in [("saddr", claim.selection.source), ("daddr", claim.selection.destination)] {
+        matches.extend(net.map(|net| format!("{ip} {field} {net}")));
+    }
     matches.extend(claim.selection.protocol.as_ref().map(|protocol| words(protocol, claim.ipv6)));
     let forged = if family == "inet" && from.is_some() {
         ". A rule that goes by the source is got past by who forges it: `<filterref filter='clean-traffic'/>` in the \

@@ -299,6 +299,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
                 while let Some(item) = list.next_element()? {
                     items.push(item);
                 }
+                if items.is_empty() {
+                    return Err(de::Error::custom(
+                        "an empty list names nothing: leave it out, or name something",
+                    ));
+                }
                 Ok(Items::Many(items))
             }
         }

@@ -45,6 +45,8 @@ fn what_is_wrong_is_said_with_its_place() {
         ("version: 1\nassertions:\n  - to: vm:a\n    deny: tcp/9-1\n", 4, "ends before it begins"),
         ("version: 1\nassertions:\n  - to: vm:a\n    deny: [any, icmp]\n", 4, "stands alone"),
         ("version: 1\nassertions:\n  - to: vm:a\n    allow: tcp\n", 4, "shown by a packet"),
+        ("version: 1\nassertions:\n  - to: []\n    deny: any\n", 3, "an empty list names nothing"),
+        ("version: 1\nassertions:\n  - to: vm:a\n    deny: []\n", 4, "an empty list names nothing"),
         ("version: 1\nassertions:\n  - to: vm:a\n", 3, "either allows or denies"),
         ("version: 1\nassertions:\n  - to: 'vm:'\n    deny: any\n", 3, "names nobody"),
         ("version: 1\nassertions:\n  - to: '!!vm:a'\n    deny: any\n", 3, "says twice"),
