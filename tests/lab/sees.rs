@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::host::{Backend, Host};
-use crate::shared_host::{let_guests_speak, on_shared_host};
+use crate::shared_host::{assert_healthy, let_guests_speak, on_shared_host};
 
 /// The kinds of the table in `docs/wire.md`, and how tcpdump writes them.
 const KINDS: [(&str, &[&str]); 12] = [
@@ -88,6 +88,8 @@ fn a_guest_sees_what_the_docs_say(backend: Backend) {
         }
         host.sh(&format!("virsh -q net-define /run/lab/default.xml\n{ANEW}"));
         host.guest("web1", "ip addr del fe80::5054:ff:feaa:1/64 dev eth0");
+        // Spanning tree has to let the ports through first.
+        assert_healthy(host);
     });
 }
 
