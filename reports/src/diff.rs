@@ -19,6 +19,8 @@ const LISTED: usize = 8;
 pub struct Diff {
     /// `kvmnet.diff/1`.
     pub schema: String,
+    /// The node name that the host had.
+    pub host_before: String,
     /// The host's node name.
     pub host: String,
     /// When the first facts were read, in milliseconds since the Unix epoch.
@@ -116,9 +118,13 @@ pub fn write(diff: &Diff, form: Form, mut out: impl io::Write) -> io::Result<()>
 /// The same without the verdict.
 pub(crate) fn changes(diff: &Diff, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let seconds = diff.after_ms.saturating_sub(diff.before_ms) / 1000;
+    let host = if diff.host_before == diff.host {
+        printable(&diff.host).into_owned()
+    } else {
+        format!("from {} to {}", printable(&diff.host_before), printable(&diff.host))
+    };
     let title = format!(
-        "{} · what has changed in {} · {} compared for all packets",
-        printable(&diff.host),
+        "{host} · what has changed in {} · {} compared for all packets",
         crate::text::duration(seconds),
         count(diff.compared, "pair")
     );

@@ -22,13 +22,6 @@ pub struct Difference {
     pub undecided: bool,
 }
 
-impl Difference {
-    /// Nothing of it matters for any packet.
-    pub fn is_none(&self) -> bool {
-        self.gained.is_none() && self.lost.is_none() && !self.undecided
-    }
-}
-
 /// What gets from one end to another, by IP, by whatever way.
 struct Reached {
     surely: PacketSet,
@@ -38,7 +31,7 @@ struct Reached {
 
 impl Engine<'_> {
     /// How what arrives here differs from what arrived `before`. The claims are about the same ends on either host.
-    /// `None` if neither can be followed.
+    /// `None` if they cannot be followed on both.
     pub fn difference(
         &mut self,
         claim: &Claim,

@@ -11,8 +11,9 @@
 //! from another of its addresses than the kernel's choice, ARP to and from the host, and frames that are neither IP nor
 //! ARP.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::{IpNet, Ipv6Net};
 use kvmnet_probes::facts::{Family, Hook, IfIndex, Mac};
 use kvmnet_reports::Expected;
 
@@ -99,7 +100,7 @@ const QUESTION: usize = NODES / 4;
 
 impl Engine<'_> {
     /// Whether the claim, which must be a denial, holds for all packets that it selects; `None` if it is about what
-    /// cannot be followed so: what the host itself sends, or a NIC that no bridge carries.
+    /// cannot be followed so: what the host itself sends beyond its bridges, or a NIC that no bridge carries.
     pub fn deny(&mut self, claim: &Claim) -> Option<Denial> {
         if claim.expected != Expected::Deny {
             return None;
@@ -324,7 +325,7 @@ impl Engine<'_> {
         let sets = &mut self.host.sets;
         let mut all = Vec::new();
         for address in own {
-            let net = ipnet::IpNet::from(address);
+            let net = IpNet::from(address);
             all.push(in_prefix(sets, &packets.headers, Field::Destination, net)?);
         }
         let among = sets.any_truth(&all)?.negate(without);
@@ -395,9 +396,12 @@ impl Engine<'_> {
             let equal = sets.equal(field, value)?;
             plain = sets.and(plain, equal)?;
         }
-        // Who has no address that is known has one of its link at least, or one that a router would take.
-        let likely = if claim.ipv6 && claim.source.is_none() { "2000::/3" } else { "::/0" };
-        let likely = if claim.ipv6 { prefix(sets, Field::Source, likely)? } else { Bdd::ALL };
+        // Whose address is not known has one that routers take, if one of those shows it.
+        let likely = if claim.ipv6 && claim.source.is_none() {
+            in_prefix(sets, &Headers::default(), Field::Source, global_unicast())?.yes
+        } else {
+            Bdd::ALL
+        };
         let back = arrival.answered;
         let mut honest = arrival.family != Family::Arp;
         for (narrow, counts) in [
@@ -507,10 +511,9 @@ fn are_of(sets: &mut Arena, protocol: &Protocol, packets: &Packets) -> Decided<T
     sets.both(is, to)
 }
 
-/// Packets with an address of the network in the field.
-fn prefix(sets: &mut Arena, field: Field, net: &str) -> Decided<PacketSet> {
-    let net: ipnet::IpNet = net.parse().expect("a literal network");
-    sets.prefix(field, address_value(net.addr()), net.prefix_len().into())
+/// `2000::/3` (RFC 4291, 2.4).
+fn global_unicast() -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3))
 }
 
 /// What the packet carries, if the wire can send that.

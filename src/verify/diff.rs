@@ -7,9 +7,9 @@ use kvmnet_reports::Expected;
 use kvmnet_reports::diff::{Change, ChangedPair, Diff, Direction, Pair, SCHEMA};
 
 use super::report::zone;
-use crate::engine::{Engine, Facts, Leak, Step, representatives};
+use crate::engine::{Engine, Facts, Step, representatives};
 use crate::model::policy::{self, Assertion};
-use crate::model::{Claim, NicAddress, Scope, Topology, Traffic, Zone};
+use crate::model::{Claim, NicAddress, Scope, Topology, Zone};
 
 /// What the change from one snapshot to the other changes for packets.
 pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
@@ -33,9 +33,13 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
     for claim in &claims {
         let Some(old) = earlier(claim, [&then, &now], &both) else { continue };
         let [first, second] = &mut engines;
-        let Some(difference) = second.difference(claim, (first, &old)) else { continue };
         let pair =
             Pair { from: zone(&now, claim.from, claim.source), to: zone(&now, claim.to, claim.destination) };
+        // What no bridge carries cannot be followed.
+        let Some(difference) = second.difference(claim, (first, &old)) else {
+            undecided.push(pair);
+            continue;
+        };
         for (direction, packets) in
             [(Direction::Lost, &difference.lost), (Direction::Gained, &difference.gained)]
         {
@@ -53,7 +57,18 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
                 Direction::Lost => second.fate(&witness(claim)),
                 Direction::Gained => first.fate(&witness(&old)),
             };
-            changes.add(direction, fate.blockers().next(), &pair, packets);
+            let what = match packets.traffic {
+                Some(_) => witness(claim).traffic_in_words(),
+                None => "a packet".to_owned(),
+            };
+            let pair = ChangedPair {
+                from: pair.from.clone(),
+                to: pair.to.clone(),
+                packets: packets.packets.clone(),
+                witness: format!("{what} from {} to {}", packets.ends.0, packets.ends.1),
+                answered: packets.answered,
+            };
+            changes.push(direction, fate.blockers().next(), pair);
         }
         if difference.undecided {
             undecided.push(pair);
@@ -73,10 +88,11 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
     let (read_before, read_after) = (readable(before), readable(after));
     Diff {
         schema: SCHEMA.to_owned(),
+        host_before: before.host.name.clone(),
         host: after.host.name.clone(),
         before_ms: before.taken_ms,
         after_ms: after.taken_ms,
-        compared: claims.len(),
+        compared: claims.iter().map(|claim| (claim.from, claim.to)).collect::<HashSet<_>>().len(),
         came: gone(&now, &then),
         went: gone(&then, &now),
         changes: changes.0.into_values().collect(),
@@ -191,22 +207,6 @@ fn earlier(
 struct Changes(BTreeMap<(Direction, String), Change>);
 
 impl Changes {
-    fn add(&mut self, direction: Direction, blocker: Option<&Step>, pair: &Pair, packets: &Leak) {
-        let traffic = packets.traffic.map_or_else(|| "a packet".to_owned(), words);
-        let witness = format!("{traffic} from {} to {}", packets.ends.0, packets.ends.1);
-        self.push(
-            direction,
-            blocker,
-            ChangedPair {
-                from: pair.from.clone(),
-                to: pair.to.clone(),
-                packets: packets.packets.clone(),
-                witness,
-                answered: packets.answered,
-            },
-        );
-    }
-
     fn push(&mut self, direction: Direction, blocker: Option<&Step>, pair: ChangedPair) {
         let cause = blocker.map_or_else(|| "another way is taken".to_owned(), ToString::to_string);
         let change = self.0.entry((direction, cause.clone())).or_insert_with(|| Change {
@@ -215,13 +215,5 @@ impl Changes {
             pairs: Vec::new(),
         });
         change.pairs.push(pair);
-    }
-}
-
-fn words(traffic: Traffic) -> String {
-    match traffic {
-        Traffic::Tcp(port) => format!("tcp/{port}"),
-        Traffic::Udp(port) => format!("udp/{port}"),
-        _ => "icmp".to_owned(),
     }
 }
