@@ -107,7 +107,13 @@ impl Selector {
                 if nics.is_empty() { Err(Unmatched::empty(&name.to_string(), line)) } else { Ok(nics) }
             }
             Self::Net(net) => {
-                let nics = of(&|nic| nic.addresses.iter().any(|known| net.contains(&known.address)));
+                // Of whom no address is known, it may be one of these.
+                let nics = of(&|nic| match nic.address(net.addr().is_ipv6()) {
+                    Some(_) => nic.addresses.iter().any(|known| net.contains(&known.address)),
+                    None => topology.network_of(nic).is_some_and(|network| {
+                        network.gateways.iter().any(|own| own.contains(net) || net.contains(own))
+                    }),
+                });
                 if nics.is_empty() && self.beyond(topology).is_none() {
                     return Err(Unmatched::address(*net, line));
                 }
