@@ -67,8 +67,9 @@ fn what_is_remembered_is_told_once_and_healed_once() {
         assert_eq!(text(&output.stderr), "");
         (output.status.code(), text(&output.stdout).to_owned())
     };
-    // Once is not enough.
-    assert_eq!(run(&ill), (Some(0), String::new()));
+    assert_eq!(run(HOST), (Some(0), String::new()));
+    // Once is not enough, and no pass.
+    assert_eq!(run(&ill), (Some(3), String::new()));
     let (code, told) = run(&ill);
     assert_eq!(code, Some(1));
     assert!(told.contains("ERROR") && told.contains("ip-forward-off") && told.contains("sysctl"), "{told}");
@@ -80,6 +81,24 @@ fn what_is_remembered_is_told_once_and_healed_once() {
     assert_eq!(run(HOST), (Some(0), String::new()));
     let mode = fs::metadata(&state).expect("the state is there").permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+/// A check that is set up on a broken host says so at once, and what is out of sight is not healed.
+#[test]
+fn the_first_run_tells_all_and_another_part_is_another_matter() {
+    let ill = broken("first.json");
+    let state = file("first-state.json");
+    let path = state.to_str().expect("a path in UTF-8");
+    let first = doctor(&ill, &["--state", path]);
+    assert_eq!(first.status.code(), Some(1));
+    assert!(text(&first.stdout).contains("ERROR"), "{}", text(&first.stdout));
+    let narrowed = doctor(&ill, &["--state", path, "--vm", "db1"]);
+    assert_eq!(narrowed.status.code(), Some(2));
+    assert!(
+        text(&narrowed.stderr).contains("another host, or runs with another --vm"),
+        "{}",
+        text(&narrowed.stderr)
+    );
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn the_service_starts_the_doctor() {
         service.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/kvmnet ")).expect("a command");
     let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("service");
     let line = line.replace("%S", state.to_str().expect("a path in UTF-8"));
+    let _ = fs::remove_dir_all(&state);
     fs::create_dir_all(state.join("kvmnet")).expect("a directory can be made");
     let host = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/host.json");
     let ran = Command::new(env!("CARGO_BIN_EXE_kvmnet"))

@@ -325,8 +325,9 @@ impl Examination {
 
     fn report(mut self) -> anyhow::Result<ExitCode> {
         let mut report = super::runtime()?.block_on(self.examine())?;
+        let limits = [&self.scope.vms[..], &self.scope.networks].concat();
         if let Some(state) = &mut self.state {
-            state.follow(&mut report, self.fail_on);
+            state.follow(&mut report, &limits, self.fail_on)?;
         }
         self.deliver(&report)?;
         // Only what was told is remembered as told.

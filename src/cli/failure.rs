@@ -84,7 +84,7 @@ impl Failure {
                 Some("`kvmnet policy init` writes one from the present state, to begin with".to_owned())
             }
             Self::NotAState { .. } => {
-                Some("if it is of no use any more remove it: then everything is told anew".to_owned())
+                Some("use another file, or remove this one if it is of no use any more: then everything is told anew".to_owned())
             }
             Self::BadPolicy(bad) => {
                 bad.wanted.as_ref().map(|(wanted, known)| did_you_mean("name", wanted, known))

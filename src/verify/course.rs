@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use kvmnet_reports::{Course, Finding, Healed, Report, Severity, Still};
+use kvmnet_reports::{Course, Finding, Healed, Report, Severity, Still, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::report::summary;
+use super::report::{is_blind, summary};
 
 /// The version of the record's form.
 pub const RECORD: &str = "kvmnet.state/1";
@@ -19,13 +19,16 @@ pub const RECORD: &str = "kvmnet.state/1";
 pub struct Record {
     /// [`RECORD`].
     pub schema: String,
+    /// The host's node name, and to what the runs were limited: another host or another part of it is another matter.
+    about: (String, Vec<String>),
     /// The findings that were there, by what they are and whom they are about.
     findings: BTreeMap<String, Known>,
 }
 
-impl Default for Record {
-    fn default() -> Self {
-        Self { schema: RECORD.to_owned(), findings: BTreeMap::new() }
+impl Record {
+    /// Whether it is about this host, limited in the same way.
+    pub fn is_about(&self, report: &Report, limits: &[String]) -> bool {
+        self.about.0 == report.host.name && self.about.1 == limits
     }
 }
 
@@ -54,21 +57,35 @@ fn key(finding: &Finding) -> String {
 }
 
 /// Says in the report what is new, what is still there and what has healed, and gives what is to be remembered. Only what was
-/// there in `confirm` runs in a row makes the verdict.
-pub fn follow(record: &Record, report: &mut Report, confirm: u32, fail_on: Severity) -> Record {
+/// there in `confirm` runs in a row makes the verdict; in the first run, before which nothing is remembered, all of it does.
+/// Where needed sources were not read, what is not seen has not healed.
+pub fn follow(
+    record: Option<&Record>,
+    report: &mut Report,
+    limits: &[String],
+    confirm: u32,
+    fail_on: Severity,
+) -> Record {
+    let confirm = if record.is_some() { confirm } else { 1 };
+    let remembered = record.map(|record| &record.findings).into_iter().flatten();
+    let remembered: BTreeMap<&String, &Known> = remembered.collect();
+    let blind = is_blind(report);
     let now = report.host.taken_ms;
     let mut course = Course::default();
-    let mut next = Record::default();
+    let mut next = Record {
+        schema: RECORD.to_owned(),
+        about: (report.host.name.clone(), limits.to_vec()),
+        findings: BTreeMap::new(),
+    };
     for (at, finding) in report.findings.iter().enumerate() {
         let key = key(finding);
-        let before = record.findings.get(&key);
-        let seen = before.map_or(0, |known| if known.missed > 0 && !known.told { 0 } else { known.seen });
+        let before = remembered.get(&key).copied();
         let mut known = Known {
             id: finding.id.clone(),
             title: finding.title.clone(),
             severity: finding.severity,
             since_ms: before.map_or(now, |known| known.since_ms),
-            seen: seen.saturating_add(1),
+            seen: before.map_or(0, |known| known.seen).saturating_add(1),
             missed: 0,
             told: before.is_some_and(|known| known.told),
         };
@@ -82,31 +99,32 @@ pub fn follow(record: &Record, report: &mut Report, confirm: u32, fail_on: Sever
         }
         next.findings.insert(key, known);
     }
-    for (key, known) in
-        record.findings.iter().filter(|(key, _)| !next.findings.contains_key(*key)).collect::<Vec<_>>()
-    {
-        let missed = known.missed.saturating_add(1);
-        let gone = Healed { id: known.id.clone(), title: known.title.clone(), since_ms: known.since_ms };
-        match (known.told, missed >= confirm) {
-            (true, true) => course.healed.push(gone),
-            (true, false) => {
-                course.absent.push(gone);
-                next.findings.insert(key.clone(), Known { missed, seen: 0, ..known.clone() });
-            }
-            // It was never told.
-            (false, _) => {}
+    // What was told counts until it has healed.
+    let mut broken = false;
+    for (key, known) in remembered {
+        if next.findings.contains_key(key) || !known.told && !blind {
+            continue;
         }
+        let missed = if blind { known.missed } else { known.missed.saturating_add(1) };
+        let gone = Healed { id: known.id.clone(), title: known.title.clone(), since_ms: known.since_ms };
+        if known.told && missed >= confirm {
+            course.healed.push(gone);
+            continue;
+        }
+        if known.told {
+            broken |= known.severity >= fail_on;
+            course.absent.push(gone);
+        }
+        next.findings.insert(key.clone(), Known { missed, ..known.clone() });
     }
-    let severe = |severity: Severity| severity >= fail_on;
-    let told = course.new.iter().copied().chain(course.still.iter().map(|still| still.finding));
-    let mut broken = told.into_iter().any(|at| severe(report.findings[at].severity));
-    broken |= next.findings.values().any(|known| known.told && known.missed > 0 && severe(known.severity));
+    let mut told = course.new.iter().copied().chain(course.still.iter().map(|still| still.finding));
+    broken |= told.any(|at| report.findings[at].severity >= fail_on);
     report.course = Some(course);
     report.summary = summary(report, fail_on);
     report.summary.verdict = match report.summary.verdict {
-        _ if broken => kvmnet_reports::Verdict::Gaps,
-        // What is not confirmed is nothing yet.
-        kvmnet_reports::Verdict::Gaps => kvmnet_reports::Verdict::Verified,
+        _ if broken => Verdict::Gaps,
+        // What is not confirmed is no gap yet, and no pass either.
+        Verdict::Gaps => Verdict::Incomplete,
         verdict => verdict,
     };
     next
@@ -114,14 +132,17 @@ pub fn follow(record: &Record, report: &mut Report, confirm: u32, fail_on: Sever
 
 #[cfg(test)]
 mod tests {
-    use kvmnet_reports::{Fix, Verdict};
+    use kvmnet_reports::Fix;
 
     use super::*;
     use crate::testing::snapshot;
 
-    /// A run at which these findings are there.
-    fn run(record: &mut Record, ids: &[&str]) -> (Course, Verdict) {
-        let snapshot = snapshot();
+    /// A run at which these findings are there. `blind`: libvirt was not read.
+    fn run_as(record: &mut Option<Record>, ids: &[&str], blind: bool) -> (Course, Verdict) {
+        let mut snapshot = snapshot();
+        if blind {
+            snapshot.libvirt = kvmnet_probes::facts::Fact::Missing { reason: "no daemon".to_owned() };
+        }
         let topology = crate::model::Topology::from_snapshot(&snapshot);
         let plan = crate::verify::Plan::untried(&[], "");
         let mut report = crate::verify::report(&snapshot, &topology, &[], &[], &plan, &[], Severity::Error);
@@ -138,15 +159,26 @@ mod tests {
                 fix: Fix::default(),
             })
             .collect();
-        *record = follow(record, &mut report, 2, Severity::Error);
+        *record = Some(follow(record.as_ref(), &mut report, &[], 2, Severity::Error));
         (report.course.unwrap(), report.summary.verdict)
+    }
+
+    fn run(record: &mut Option<Record>, ids: &[&str]) -> (Course, Verdict) {
+        run_as(record, ids, false)
+    }
+
+    /// A host that was healthy when it was first looked at.
+    fn healthy() -> Option<Record> {
+        let mut record = None;
+        run(&mut record, &[]);
+        record
     }
 
     #[test]
     fn what_stays_is_told_once_and_healed_once() {
-        let record = &mut Record::default();
+        let record = &mut healthy();
         let (first, verdict) = run(record, &["a"]);
-        assert_eq!((first.pending, first.new, verdict), (vec![0], vec![], Verdict::Verified));
+        assert_eq!((first.pending, first.new, verdict), (vec![0], vec![], Verdict::Incomplete));
         let (second, verdict) = run(record, &["a"]);
         assert_eq!((second.new, verdict), (vec![0], Verdict::Gaps));
         let (third, verdict) = run(record, &["a"]);
@@ -156,27 +188,44 @@ mod tests {
         let (fifth, verdict) = run(record, &[]);
         assert_eq!((fifth.healed.len(), verdict), (1, Verdict::Verified));
         assert_eq!(run(record, &[]).0, Course::default());
-        assert_eq!(*record, Record::default());
+        assert_eq!(*record, healthy());
+    }
+
+    #[test]
+    fn what_is_there_at_the_first_look_is_told_at_once() {
+        let (course, verdict) = run(&mut None, &["a"]);
+        assert_eq!((course.new, verdict), (vec![0], Verdict::Gaps));
     }
 
     #[test]
     fn what_comes_and_goes_is_not_told() {
-        let record = &mut Record::default();
+        let record = &mut healthy();
         for ids in [&["a"][..], &[], &["a"], &[], &["b"], &["a"]] {
             let (course, verdict) = run(record, ids);
             assert!(course.new.is_empty() && course.healed.is_empty(), "{course:?}");
-            assert_eq!(verdict, Verdict::Verified);
+            assert_ne!(verdict, Verdict::Gaps);
         }
     }
 
     #[test]
     fn what_is_told_may_be_missed_once() {
-        let record = &mut Record::default();
-        for ids in [["a"], ["a"]] {
-            run(record, &ids);
-        }
+        let record = &mut None;
+        run(record, &["a"]);
         run(record, &[]);
         let (course, verdict) = run(record, &["a"]);
         assert_eq!((course.new.len(), course.still.len(), verdict), (0, 1, Verdict::Gaps));
+    }
+
+    /// Where nobody looked nothing has healed.
+    #[test]
+    fn who_does_not_see_does_not_heal() {
+        let record = &mut None;
+        run(record, &["a"]);
+        for _ in 0..3 {
+            let (course, verdict) = run_as(record, &[], true);
+            assert_eq!((course.healed.len(), course.absent.len(), verdict), (0, 1, Verdict::Gaps));
+        }
+        run(record, &[]);
+        assert_eq!(run(record, &[]).0.healed.len(), 1);
     }
 }

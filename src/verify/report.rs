@@ -173,6 +173,13 @@ pub(super) fn zone(topology: &Topology, zone: Zone, address: Option<IpAddr>) -> 
     }
 }
 
+/// A source was not read without which the verdict may be wrong.
+pub(super) fn is_blind(report: &Report) -> bool {
+    let missing =
+        |source: &Source| source.status == SourceStatus::Missing && NEEDED.contains(&source.name.as_str());
+    report.sources.iter().any(missing)
+}
+
 /// The counts and the verdict of a report. A gap of which every finding is accepted is none any more, unless the policy
 /// asserts the opposite.
 pub(super) fn summary(report: &Report, fail_on: Severity) -> Summary {
@@ -181,10 +188,7 @@ pub(super) fn summary(report: &Report, fail_on: Severity) -> Summary {
     let assertions = policy.iter().flat_map(|policy| &policy.assertions);
     let broken = assertions.clone().any(|assertion| assertion.verdict == CellVerdict::Gap);
     let open = assertions.clone().any(|assertion| assertion.verdict == CellVerdict::Unknown);
-    let missing = report
-        .sources
-        .iter()
-        .any(|source| source.status == SourceStatus::Missing && NEEDED.contains(&source.name.as_str()));
+    let missing = is_blind(report);
     let unknown = count(CellVerdict::Unknown);
     let verdict = if broken || findings.iter().any(|finding| finding.severity >= fail_on) {
         Verdict::Gaps
