@@ -99,12 +99,14 @@ fn stop(scene: &Scene<'_>, claim: &Claim) -> Fix {
     }
     matches.extend(claim.selection.protocol.as_ref().map(|protocol| words(protocol, claim.ipv6)));
     let forged = if family == "inet" && from.is_some() {
-        ". A rule that goes by the source is got past by who forges it: `<filterref filter='clean-traffic'/>` in the \
-         interface keeps the VM from that"
+        ". A rule that goes by the source means one VM alone, and is got past by who forges it: without `ip saddr` it \
+         holds for the whole network; `<filterref filter='clean-traffic'/>` in the interface keeps a VM from forging"
     } else {
         ". Two ports that need not reach one another at all: `<port isolated='yes'/>` in the interface of both"
     };
-    fix(
+    // A denial is of new flows: answers to what others ask are none.
+    matches.extend((family == "inet").then(|| "ct state new,invalid".to_owned()));
+    let fix = fix(
         [
             format!("nft add table {family} kvmnet_policy"),
             format!(
@@ -116,7 +118,9 @@ fn stop(scene: &Scene<'_>, claim: &Claim) -> Fix {
             "write the rules into /etc/nftables.conf for them to last; a rule for a tap holds until the VM is started \
              anew{forged}"
         ),
-    )
+    );
+    // In a bridge answers are not told from questions.
+    Fix { disruptive: family == "bridge", ..fix }
 }
 
 /// The ports by which the packets go through one bridge, if the host does not route them.
@@ -143,7 +147,7 @@ fn bridged<'a>(
 /// What matches a protocol in a rule of nft.
 fn words(protocol: &Protocol, ipv6: bool) -> String {
     let (name, ports) = match protocol {
-        Protocol::Icmp if ipv6 => return "meta l4proto ipv6-icmp".to_owned(),
+        Protocol::Icmp if ipv6 => return "meta l4proto ipv6-icmp icmpv6 type != 133-137".to_owned(),
         Protocol::Icmp => return "meta l4proto icmp".to_owned(),
         Protocol::Tcp(ports) => ("tcp", ports),
         Protocol::Udp(ports) => ("udp", ports),

@@ -499,7 +499,11 @@ fn selected(sets: &mut Arena, selection: &Selection, packets: &Packets) -> Decid
 
 fn are_of(sets: &mut Arena, protocol: &Protocol, packets: &Packets) -> Decided<Truth> {
     let (number, ports) = match protocol {
-        Protocol::Icmp if packets.is_ipv6() => (58, None),
+        Protocol::Icmp if packets.is_ipv6() => {
+            let discovery = packets.headers.range(sets, Field::IcmpType, &(133..=137))?;
+            let is = packets.headers.equal(sets, Field::Protocol, 58)?;
+            return sets.both(is, discovery.negate(true));
+        }
         Protocol::Icmp => (1, None),
         Protocol::Tcp(ports) => (6, Some(ports)),
         Protocol::Udp(ports) => (17, Some(ports)),

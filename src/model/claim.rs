@@ -60,7 +60,7 @@ pub struct Selection {
 /// Packets of a protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protocol {
-    /// ICMP, or ICMPv6.
+    /// ICMP, or ICMPv6 but for neighbour and router discovery (types 133 to 137), without which there is no IPv6.
     Icmp,
     /// TCP to these ports.
     Tcp(RangeInclusive<u16>),
