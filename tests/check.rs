@@ -2,18 +2,19 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start programs and read files")]
 
+#[expect(dead_code, reason = "other tests ask more of the recorded host")]
+mod recorded;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use recorded::{HOST, PROGRAM, changed, file, text, utf8};
 use serde_json::Value;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kvmnet");
-const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/host.json");
 
 /// A policy in a file of its own.
 fn policy(name: &str, text: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.yaml"));
+    let path = file(&format!("{name}.yaml"));
     fs::write(&path, text).expect("a file can be written");
     path
 }
@@ -26,12 +27,7 @@ fn kvmnet(arguments: &[&str]) -> Output {
 
 /// Holds the recorded host against the policy.
 fn check(path: &Path, more: &[&str]) -> Output {
-    let path = path.to_str().expect("a path in UTF-8");
-    kvmnet(&[&["check", path, "--snapshot", HOST], more].concat())
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("text")
+    kvmnet(&[&["check", utf8(path), "--snapshot", HOST], more].concat())
 }
 
 fn report(output: &Output) -> Value {
@@ -103,7 +99,7 @@ fn the_doctor_holds_the_host_against_it_too() {
             "{GOOD}networks: [{{name: iso, mode: isolated}}]\naccept: [{{finding: '*', reason: all is well}}]\n"
         ),
     );
-    let path = path.to_str().expect("a path in UTF-8");
+    let path = utf8(&path);
     let doctor = |more: &[&str]| {
         let networks = ["--network", "default", "--network", "iso"];
         kvmnet(&[&["doctor", "--snapshot", HOST], &networks[..], more].concat())
@@ -144,20 +140,18 @@ fn what_cannot_be_used_is_refused_with_its_line() {
 /// Names that nobody has are no pass where libvirt could not be read, and no mistake either.
 #[test]
 fn without_libvirt_nothing_is_said() {
-    let mut snapshot: Value = serde_json::from_slice(&fs::read(HOST).expect("the host")).expect("JSON");
-    snapshot["libvirt"] = serde_json::json!({"status": "missing", "reason": "no permission"});
-    let host = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-libvirt.json");
-    fs::write(&host, snapshot.to_string()).expect("a file can be written");
+    let host = changed("without-libvirt", |host| {
+        host["libvirt"] = serde_json::json!({"status": "missing", "reason": "no permission"});
+    });
     let path = policy("without-libvirt", GOOD);
-    let [path, host] = [&path, &host].map(|path| path.to_str().expect("a path in UTF-8"));
-    let output = kvmnet(&["check", path, "--snapshot", host]);
+    let output = kvmnet(&["check", utf8(&path), "--snapshot", utf8(&host)]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
 }
 
 #[test]
 fn a_policy_is_drafted_looked_over_and_holds() {
     let path = policy("draft", "");
-    let path = path.to_str().expect("a path in UTF-8");
+    let path = utf8(&path);
     let drafted = kvmnet(&["policy", "init", "--snapshot", HOST, "-o", path]);
     assert_eq!(drafted.status.code(), Some(0), "{}", text(&drafted.stderr));
     let linted = kvmnet(&["policy", "lint", path, "--snapshot", HOST]);
@@ -165,7 +159,7 @@ fn a_policy_is_drafted_looked_over_and_holds() {
     assert!(text(&linted.stdout).contains("assertions, 0 findings accepted"), "{}", text(&linted.stdout));
     assert_eq!(check(Path::new(path), &[]).status.code(), Some(0));
     let expired = policy("expired", "version: 1\naccept: [{finding: x, reason: y, until: 2020-01-01}]\n");
-    let linted = kvmnet(&["policy", "lint", expired.to_str().expect("a path in UTF-8")]);
+    let linted = kvmnet(&["policy", "lint", utf8(&expired)]);
     assert_eq!(linted.status.code(), Some(0));
     assert!(text(&linted.stderr).contains("since 2020-01-01"), "{}", text(&linted.stderr));
 }
@@ -174,9 +168,9 @@ fn a_policy_is_drafted_looked_over_and_holds() {
 #[test]
 fn the_documented_policy_is_read() {
     let documented = include_str!("../docs/policy.md");
-    let text =
+    let yaml =
         documented.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a policy");
-    let path = policy("documented", text);
-    let linted = kvmnet(&["policy", "lint", path.to_str().expect("a path in UTF-8"), "--snapshot", HOST]);
-    assert_eq!(linted.status.code(), Some(0), "{}", self::text(&linted.stderr));
+    let path = policy("documented", yaml);
+    let linted = kvmnet(&["policy", "lint", utf8(&path), "--snapshot", HOST]);
+    assert_eq!(linted.status.code(), Some(0), "{}", text(&linted.stderr));
 }

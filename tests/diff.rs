@@ -2,32 +2,19 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start programs and read files")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#[expect(dead_code, reason = "other tests ask more of the recorded host")]
+mod recorded;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
+use recorded::{HOST, PROGRAM, changed, forwarding_off, text};
 use serde_json::Value;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kvmnet");
-const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/host.json");
 
 fn diff(after: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
     command.args(["diff", HOST]).arg(after).args(more).env_remove("NO_COLOR");
     command.output().expect("kvmnet starts")
-}
-
-/// The recorded host with a change.
-fn changed(name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
-    let mut host = serde_json::from_slice(&fs::read(HOST).expect("the host")).expect("JSON");
-    change(&mut host);
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
-    fs::write(&path, host.to_string()).expect("a file can be written");
-    path
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("text")
 }
 
 #[test]
@@ -39,16 +26,7 @@ fn a_host_is_as_it_was() {
 
 #[test]
 fn what_packets_lost_is_told_by_its_cause() {
-    let off = changed("forwarding-off", |host| {
-        let sysctls = &mut host["sysctls"]["value"];
-        for (name, value) in sysctls.as_object_mut().expect("sysctls") {
-            if name.starts_with("net/ipv4/conf/") && name.ends_with("/forwarding")
-                || name == "net/ipv4/ip_forward"
-            {
-                *value = "0".into();
-            }
-        }
-    });
+    let off = forwarding_off("forwarding-off");
     let output = diff(&off, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let diff: Value = serde_json::from_slice(&output.stdout).expect("JSON");

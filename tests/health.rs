@@ -2,22 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start programs and read files")]
 
+mod recorded;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kvmnet");
-const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/host.json");
-
-/// A file of one test.
-fn file(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_file(&path);
-    path
-}
+use recorded::{HOST, PROGRAM, file, forwarding_off, text, utf8};
 
 /// The doctor on a recorded host, without the network of which not all is known.
 fn doctor(host: &str, more: &[&str]) -> Output {
@@ -28,30 +19,16 @@ fn doctor(host: &str, more: &[&str]) -> Output {
     command.output().expect("kvmnet starts")
 }
 
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("text")
-}
-
 /// The recorded host, whose forwarding is off.
 fn broken(name: &str) -> String {
-    let mut host: Value = serde_json::from_slice(&fs::read(HOST).expect("the host")).expect("JSON");
-    for (name, value) in host["sysctls"]["value"].as_object_mut().expect("sysctls") {
-        if name.starts_with("net/ipv4/conf/") && name.ends_with("/forwarding")
-            || name == "net/ipv4/ip_forward"
-        {
-            *value = "0".into();
-        }
-    }
-    let path = file(name);
-    fs::write(&path, host.to_string()).expect("a file can be written");
-    path.to_str().expect("a path in UTF-8").to_owned()
+    utf8(&forwarding_off(name)).to_owned()
 }
 
 #[test]
 fn a_quiet_doctor_says_only_what_is_wrong() {
     let well = doctor(HOST, &["--quiet"]);
     assert_eq!((well.status.code(), text(&well.stdout), text(&well.stderr)), (Some(0), "", ""));
-    let ill = doctor(&broken("quiet.json"), &["--quiet"]);
+    let ill = doctor(&broken("quiet"), &["--quiet"]);
     assert_eq!(ill.status.code(), Some(1));
     assert!(text(&ill.stdout).contains("ip-forward-off"), "{}", text(&ill.stdout));
     assert!(!text(&ill.stdout).contains('\u{1b}'), "no colour without a terminal");
@@ -59,9 +36,9 @@ fn a_quiet_doctor_says_only_what_is_wrong() {
 
 #[test]
 fn what_is_remembered_is_told_once_and_healed_once() {
-    let ill = broken("remembered.json");
+    let ill = broken("remembered");
     let state = file("state.json");
-    let path = state.to_str().expect("a path in UTF-8");
+    let path = utf8(&state);
     let run = |host: &str| {
         let output = doctor(host, &["--quiet", "--state", path]);
         assert_eq!(text(&output.stderr), "");
@@ -86,9 +63,9 @@ fn what_is_remembered_is_told_once_and_healed_once() {
 /// A check that is set up on a broken host says so at once, and what is out of sight is not healed.
 #[test]
 fn the_first_run_tells_all_and_another_part_is_another_matter() {
-    let ill = broken("first.json");
+    let ill = broken("first");
     let state = file("first-state.json");
-    let path = state.to_str().expect("a path in UTF-8");
+    let path = utf8(&state);
     let first = doctor(&ill, &["--state", path]);
     assert_eq!(first.status.code(), Some(1));
     assert!(text(&first.stdout).contains("ERROR"), "{}", text(&first.stdout));
@@ -103,9 +80,9 @@ fn the_first_run_tells_all_and_another_part_is_another_matter() {
 
 #[test]
 fn what_stays_is_said_to_stay() {
-    let ill = broken("stays.json");
+    let ill = broken("stays");
     let state = file("stays-state.json");
-    let path = state.to_str().expect("a path in UTF-8");
+    let path = utf8(&state);
     let run = || doctor(&ill, &["--state", path, "--confirm", "1"]);
     assert!(text(&run().stdout).contains("ERROR"));
     let again = run();
@@ -121,7 +98,7 @@ fn what_is_no_state_is_refused_and_kept() {
     let state = file("no-state.json");
     for content in ["", "{", "{\"schema\": \"kvmnet.state/9\", \"findings\": {}}", "my notes"] {
         fs::write(&state, content).expect("a file can be written");
-        let output = doctor(HOST, &["--state", state.to_str().expect("a path in UTF-8")]);
+        let output = doctor(HOST, &["--state", utf8(&state)]);
         assert_eq!(output.status.code(), Some(2), "{content}");
         assert!(text(&output.stderr).contains("cannot use the state"), "{}", text(&output.stderr));
         assert_eq!(fs::read_to_string(&state).expect("the file"), content);
@@ -130,7 +107,7 @@ fn what_is_no_state_is_refused_and_kept() {
 
 #[test]
 fn what_has_changed_is_said_too() {
-    let ill = broken("since.json");
+    let ill = broken("since");
     let output = doctor(&ill, &["--since", HOST]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let told = text(&output.stdout);

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use kvmnet_probes::privilege::Privileges;
-use kvmnet_reports::{diff, json};
+use kvmnet_reports::diff;
 
 use super::failure::Failure;
 use super::output::{Color, Destination, Format};
@@ -22,9 +21,6 @@ Examples:
 
 const CODES: &str = "\
 The exit code is 0 if nothing has changed for any packet, 1 if something has, 3 if that cannot be said.";
-
-/// How long libvirt is waited for.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Tell which packets a change of the host lets pass or stops
 ///
@@ -53,17 +49,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let destination = Destination::from(arguments.output);
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
-    let runtime = super::runtime()?;
-    let before = runtime.block_on(facts::Origin::Recorded(arguments.before).observe())?;
-    let after = facts::Arguments::new(arguments.uri, arguments.after).origin(DEADLINE);
-    let after = runtime.block_on(after.observe())?;
+    let before = facts::recorded(&arguments.before)?;
+    let after = facts::Arguments::new(arguments.uri, arguments.after).origin(facts::DEADLINE);
+    let after = super::runtime()?.block_on(after.observe())?;
     let diff = verify::diff(&before, &after);
-    let mut text = Vec::new();
-    let written = match arguments.format {
-        Format::Table => diff::write(&diff, destination.form(color), &mut text),
-        Format::Json => json::write(&diff, &mut text),
-    };
-    written.expect("memory takes every byte");
+    let text = arguments.format.write(&diff, |text| diff::write(&diff, destination.form(color), text));
     privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(&text, false)?;
     Ok(ExitCode::from(diff.verdict().exit_code()))

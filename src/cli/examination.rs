@@ -13,7 +13,7 @@ use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Observation};
 use kvmnet_reports::formats::{Input, Renderer};
-use kvmnet_reports::{Report, Severity, Verdict, dry_run, fix_script, json};
+use kvmnet_reports::{Report, Severity, Verdict, dry_run, fix_script};
 
 use super::facts::{self, Origin};
 use super::failure::Failure;
@@ -258,13 +258,7 @@ impl Examination {
         let mut attempts = verify::discover(&snapshot, &topology, self.reach);
         attempts.extend(verify::plan(&snapshot, &topology, &claims, self.reach).attempts);
         let run = verify::dry_run(&snapshot, &attempts);
-        let mut text = Vec::new();
-        let written = match format {
-            Format::Table => dry_run::write(&run, self.destination.form(self.color), &mut text),
-            Format::Json => json::write(&run, &mut text),
-        };
-        written.expect("memory takes every byte");
-        Ok(text)
+        Ok(format.write(&run, |text| dry_run::write(&run, self.destination.form(self.color), text)))
     }
 
     /// What guests answer is read without a capability in effect; after the last look nothing more is opened, and

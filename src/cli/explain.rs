@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use kvmnet_reports::catalogue::{self, Catalogue, CheckEntry, SCHEMA};
-use kvmnet_reports::json;
 
 use super::exit;
 use super::failure::Failure;
@@ -42,13 +41,14 @@ pub(crate) fn run(arguments: &Arguments, color: Color) -> anyhow::Result<ExitCod
     let chosen = if wanted.is_empty() { CHECKS.iter().collect() } else { wanted };
     let catalogue = catalogue_of(chosen);
     let destination = Destination::Stdout;
-    let mut text = Vec::new();
-    let written = match arguments.format {
-        Format::Json => json::write(&catalogue, &mut text),
-        Format::Table if arguments.list => catalogue::list(&catalogue, destination.form(color), &mut text),
-        Format::Table => catalogue::write(&catalogue, destination.form(color), &mut text),
-    };
-    written.expect("memory takes every byte");
+    let form = destination.form(color);
+    let text = arguments.format.write(&catalogue, |text| {
+        if arguments.list {
+            catalogue::list(&catalogue, form, text)
+        } else {
+            catalogue::write(&catalogue, form, text)
+        }
+    });
     destination.deliver(&text, false)?;
     Ok(ExitCode::from(exit::VERIFIED))
 }

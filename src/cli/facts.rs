@@ -14,6 +14,9 @@ use serde_json::error::Category;
 use super::failure::Failure;
 use super::progress;
 
+/// How long libvirt and DHCP servers are waited for, unless the user says otherwise.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+
 /// Where the facts come from.
 #[derive(Debug, Args)]
 #[group(skip)]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use kvmnet_reports::formats::{RENDERERS, Renderer};
+use kvmnet_reports::json;
 use kvmnet_reports::text::Form;
+use serde::Serialize;
 
 use super::failure::Failure;
 
@@ -35,6 +37,23 @@ pub(crate) enum Format {
     Table,
     /// For programs
     Json,
+}
+
+impl Format {
+    /// The value as JSON, or as the given writer writes it.
+    pub(crate) fn write(
+        self,
+        value: &impl Serialize,
+        table: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> Vec<u8> {
+        let mut text = Vec::new();
+        let written = match self {
+            Self::Table => table(&mut text),
+            Self::Json => json::write(value, &mut text),
+        };
+        written.expect("memory takes every byte");
+        text
+    }
 }
 
 /// How the doctor's report is written down.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use kvmnet_probes::privilege::Privileges;
@@ -22,9 +21,6 @@ Examples:
   kvmnet policy lint kvmnet.yaml             is it well-formed?
   kvmnet policy lint kvmnet.yaml --snapshot host.json
                                              and does every name in it mean somebody?";
-
-/// How long libvirt is waited for.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Write a policy to begin with, or look one over
 #[derive(Debug, Args)]
@@ -65,7 +61,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 fn init(facts: facts::Arguments, output: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let destination = Destination::from(output);
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
-    let snapshot = super::runtime()?.block_on(facts.origin(DEADLINE).observe())?;
+    let snapshot = super::runtime()?.block_on(facts.origin(facts::DEADLINE).observe())?;
     let text = draft(&Topology::from_snapshot(&snapshot), &snapshot.host.name);
     privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(text.as_bytes(), false)?;
@@ -75,7 +71,7 @@ fn init(facts: facts::Arguments, output: Option<PathBuf>) -> anyhow::Result<Exit
 fn lint(policy: PathBuf, snapshot: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let file = PolicyFile::read(policy)?;
     if let Some(path) = snapshot {
-        let snapshot = super::runtime()?.block_on(facts::Origin::Recorded(path).observe())?;
+        let snapshot = facts::recorded(&path)?;
         let mut topology = Topology::from_snapshot(&snapshot);
         let facts = Facts::new(&snapshot);
         let looked_up = file.policy.refine(&mut topology).and_then(|()| {

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use kvmnet_probes::facts::{Mac, Snapshot};
 use kvmnet_probes::privilege::Privileges;
-use kvmnet_reports::json;
 use kvmnet_reports::ports::{self, Note, Port, PortAddress, PortMac, Ports};
 
 use super::failure::Failure;
@@ -43,17 +41,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let destination = Destination::from(arguments.output);
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
-    let origin = arguments.facts.origin(Duration::from_secs(5));
+    let origin = arguments.facts.origin(facts::DEADLINE);
     let snapshot = super::runtime()?.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);
     select::check(&snapshot, &topology, &arguments.select.vm, &arguments.select.network)?;
     let ports = list(&snapshot, &topology, &arguments.select);
-    let mut text = Vec::new();
-    let written = match arguments.format {
-        Format::Table => ports::write(&ports, destination.form(color), &mut text),
-        Format::Json => json::write(&ports, &mut text),
-    };
-    written.expect("memory takes every byte");
+    let text = arguments.format.write(&ports, |text| ports::write(&ports, destination.form(color), text));
     privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(&text, false)?;
     Ok(ExitCode::from(match (ports.disagreements(), ports.unread.len()) {

@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use kvmnet_probes::facts::Snapshot;
@@ -41,7 +40,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let destination = Destination::from(arguments.output);
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
     let runtime = super::runtime()?;
-    let origin = arguments.facts.origin(Duration::from_secs(5));
+    let origin = arguments.facts.origin(facts::DEADLINE);
     let snapshot = runtime.block_on(origin.observe())?;
     let code = tell_missing(&snapshot);
     let snapshot = if arguments.anonymize { snapshot.anonymized(key()) } else { snapshot };

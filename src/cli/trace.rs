@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kvmnet_probes::facts::Snapshot;
@@ -11,7 +10,7 @@ use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Outcome, Sender};
 use kvmnet_reports::survey::{self, Stop, Survey, Way};
 use kvmnet_reports::trace::{self, Trace, TraceDecision, TraceSighting, TraceSite, TraceStep, TraceWire};
-use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted, json};
+use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted};
 
 use super::failure::Failure;
 use super::output::{Color, Destination, Format};
@@ -21,9 +20,6 @@ use crate::engine::{Decision, Engine, Facts, Fate, Site, Step};
 use crate::model::{Claim, Selection, Topology, Traffic};
 use crate::verify::{self, Reach};
 use endpoint::Endpoint;
-
-/// How long libvirt and DHCP servers are waited for.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -101,7 +97,7 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     let traffic = traffic(arguments.proto, arguments.dport)?;
     let destination = Destination::from(arguments.output);
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
-    let origin = arguments.facts.origin(DEADLINE);
+    let origin = arguments.facts.origin(facts::DEADLINE);
     let runtime = super::runtime()?;
     let snapshot = runtime.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);
@@ -124,7 +120,7 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     let ends = [in_words(&arguments.from, claim.source), in_words(&arguments.to, claim.destination)];
     let (text, code) = if arguments.all {
         let survey = survey(&mut engine, &claim, ends)?;
-        let text = written(&survey, arguments.format, |text| survey::write(&survey, form, text));
+        let text = arguments.format.write(&survey, |text| survey::write(&survey, form, text));
         (text, code_of(survey.predicted()))
     } else {
         let fate = engine.fate(&claim);
@@ -140,7 +136,7 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
                 CellVerdict::Unknown => exit::INCOMPLETE,
             };
         }
-        (written(&trace, arguments.format, |text| trace::write(&trace, form, text)), code)
+        (arguments.format.write(&trace, |text| trace::write(&trace, form, text)), code)
     };
     privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(&text, false)?;
@@ -165,7 +161,7 @@ async fn on_the_wire(
 ) -> Result<(TraceWire, CellVerdict), Failure> {
     let plan = verify::plan(snapshot, topology, std::slice::from_ref(claim), Reach::Anywhere);
     let observations = {
-        let limits = Limits::new(DEADLINE);
+        let limits = Limits::new(facts::DEADLINE);
         let ready = wire::open(&plan.attempts, &limits);
         // Nothing more is opened: what is answered is read without them.
         privileges.give_up().map_err(Failure::Privileges)?;
@@ -210,21 +206,6 @@ async fn on_the_wire(
         note: single.note,
     };
     Ok((wire, single.verdict))
-}
-
-/// As JSON, or as the given writer writes it.
-fn written(
-    value: &impl serde::Serialize,
-    format: Format,
-    table: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
-) -> Vec<u8> {
-    let mut text = Vec::new();
-    let written = match format {
-        Format::Table => table(&mut text),
-        Format::Json => json::write(value, &mut text),
-    };
-    written.expect("memory takes every byte");
-    text
 }
 
 fn trace(fate: &Fate, snapshot: &Snapshot, claim: &Claim, [from, to]: [String; 2]) -> Trace {
