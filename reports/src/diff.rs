@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::text::{Form, Paint, count, printable, printable_list, printable_prose, wrap};
-use crate::{Verdict, Zone, ZoneKind};
+use crate::words::end_in_words;
+use crate::{Verdict, Zone};
 
 /// The version of the JSON form.
 pub const SCHEMA: &str = "kvmnet.diff/1";
@@ -151,8 +152,8 @@ pub(crate) fn changes(diff: &Diff, form: Form, out: &mut impl io::Write) -> io::
             };
             let text = format!(
                 "{} → {}: {}{oneway}{packets}",
-                end(&pair.from),
-                end(&pair.to),
+                end_in_words(&pair.from),
+                end_in_words(&pair.to),
                 printable_prose(&pair.witness),
             );
             for line in wrap(&text, form.width.saturating_sub(2)) {
@@ -165,8 +166,11 @@ pub(crate) fn changes(diff: &Diff, form: Form, out: &mut impl io::Write) -> io::
         }
     }
     if !diff.undecided.is_empty() {
-        let pairs: Vec<String> =
-            diff.undecided.iter().map(|pair| format!("{} → {}", end(&pair.from), end(&pair.to))).collect();
+        let pairs: Vec<String> = diff
+            .undecided
+            .iter()
+            .map(|pair| format!("{} → {}", end_in_words(&pair.from), end_in_words(&pair.to)))
+            .collect();
         writeln!(out)?;
         let list = printable_list(pairs.iter().map(String::as_str));
         lines(&format!("cannot be compared: {list}"), Paint::Yellow, form, out)?;
@@ -185,16 +189,6 @@ pub(crate) fn changes(diff: &Diff, form: Form, out: &mut impl io::Write) -> io::
 
 fn lines(text: &str, paint: Paint, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     wrap(text, form.width).iter().try_for_each(|line| writeln!(out, "{}", paint.apply(line, form.colour)))
-}
-
-fn end(zone: &Zone) -> String {
-    match zone.zone {
-        ZoneKind::Vm => printable(zone.vm.as_deref().unwrap_or("a VM")).into_owned(),
-        ZoneKind::Gateway => "gateway".to_owned(),
-        ZoneKind::Host => "host".to_owned(),
-        ZoneKind::Internet => "internet".to_owned(),
-        ZoneKind::Outside => "outside".to_owned(),
-    }
 }
 
 /// The beginning of a set that is told in many words; JSON has it all.

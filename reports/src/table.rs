@@ -14,6 +14,7 @@ use std::io;
 use crate::diff;
 use crate::formats::Renderer;
 use crate::text::{Form, Paint, count, printable, printable_prose, wrap};
+use crate::words::shortfall;
 use crate::{Observed, Report, Severity, SourceStatus, Verdict};
 
 pub(crate) const RENDERER: Renderer = Renderer {
@@ -70,11 +71,7 @@ fn header(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
 fn sources(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let mut first = true;
     for source in &report.sources {
-        let label = match source.status {
-            SourceStatus::Read => continue,
-            SourceStatus::Partial => "read in part",
-            SourceStatus::Missing => "not read",
-        };
+        let Some(label) = shortfall(source.status) else { continue };
         if std::mem::take(&mut first) {
             writeln!(out)?;
         }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::text::{printable, printable_list, printable_prose};
-use crate::{Accepted, Cell, CellVerdict, Expected, Finding, Observed, Predicted, Zone, ZoneKind};
+use crate::{
+    Accepted, Cell, CellVerdict, Expected, Finding, Observed, Predicted, SourceStatus, Zone, ZoneKind,
+};
 
 /// `vm:web1` → `web1`, `network:default` → `network default`.
 pub(crate) fn subject_in_words(subject: &str) -> String {
@@ -23,16 +25,32 @@ pub(crate) fn subjects_in_words(finding: &Finding) -> String {
 
 /// `web1`, `host`, `internet 198.51.100.10`.
 pub(crate) fn zone_in_words(zone: &Zone) -> String {
-    let kind = match zone.zone {
-        ZoneKind::Vm => return printable(zone.vm.as_deref().unwrap_or("a VM")).into_owned(),
-        ZoneKind::Host => return "host".to_owned(),
-        ZoneKind::Gateway => "gateway",
-        ZoneKind::Internet => "internet",
-        ZoneKind::Outside => "outside",
-    };
-    match &zone.address {
-        Some(address) => format!("{kind} {}", printable(address)),
-        None => kind.to_owned(),
+    let end = end_in_words(zone);
+    match (zone.zone, &zone.address) {
+        (ZoneKind::Gateway | ZoneKind::Internet | ZoneKind::Outside, Some(address)) => {
+            format!("{end} {}", printable(address))
+        }
+        _ => end.into_owned(),
+    }
+}
+
+/// The same, whatever address stands for it.
+pub(crate) fn end_in_words(zone: &Zone) -> Cow<'_, str> {
+    match zone.zone {
+        ZoneKind::Vm => printable(zone.vm.as_deref().unwrap_or("a VM")),
+        ZoneKind::Host => "host".into(),
+        ZoneKind::Gateway => "gateway".into(),
+        ZoneKind::Internet => "internet".into(),
+        ZoneKind::Outside => "outside".into(),
+    }
+}
+
+/// What is wrong with a source, if anything.
+pub(crate) fn shortfall(status: SourceStatus) -> Option<&'static str> {
+    match status {
+        SourceStatus::Read => None,
+        SourceStatus::Partial => Some("read in part"),
+        SourceStatus::Missing => Some("not read"),
     }
 }
 

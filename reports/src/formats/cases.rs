@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::details::{self, Detail};
 use crate::text::{printable, printable_prose};
 use crate::unexplained::{Cause, causes};
-use crate::words::{self, acceptance, claim_in_words, expected, network_of};
-use crate::{Cell, CellVerdict, Finding, Policy, Report, Severity, SourceStatus, Verdict};
+use crate::words::{self, acceptance, claim_in_words, expected, network_of, shortfall};
+use crate::{Cell, CellVerdict, Finding, Policy, Report, Severity, Verdict};
 
 /// What became of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,11 +158,8 @@ fn sources(report: &Report) -> Vec<Case> {
         Verdict::Gaps | Verdict::Incomplete => Outcome::Unknown,
     };
     let sources = report.sources.iter().map(|source| {
-        let (outcome, status) = match source.status {
-            SourceStatus::Read => (Outcome::Pass, None),
-            SourceStatus::Partial => (unread, Some("read in part")),
-            SourceStatus::Missing => (unread, Some("not read")),
-        };
+        let status = shortfall(source.status);
+        let outcome = if status.is_some() { unread } else { Outcome::Pass };
         let reason = source.reason.as_deref().unwrap_or("no reason given");
         Case {
             group: "sources".to_owned(),

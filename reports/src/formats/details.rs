@@ -3,8 +3,8 @@
 use chrono::{DateTime, Datelike as _, Utc};
 
 use crate::text::{count, printable, printable_prose};
-use crate::words::{claim_in_words, claims, command, subjects_in_words, why};
-use crate::{Assertion, CellVerdict, Finding, Report, SourceStatus, Verdict};
+use crate::words::{claim_in_words, claims, command, shortfall, subjects_in_words, why};
+use crate::{Assertion, CellVerdict, Finding, Report, Verdict};
 
 /// Lines of evidence, or pairs of ends, that are shown of one finding.
 const SHOWN: usize = 6;
@@ -89,11 +89,7 @@ pub(super) fn verdict_of_assertion(report: &Report, assertion: &Assertion) -> St
 /// The sources that are not there in full: the name, how far it was read, why not.
 pub(super) fn unread(report: &Report) -> impl Iterator<Item = (String, &'static str, String)> {
     report.sources.iter().filter_map(|source| {
-        let status = match source.status {
-            SourceStatus::Read => return None,
-            SourceStatus::Partial => "read in part",
-            SourceStatus::Missing => "not read",
-        };
+        let status = shortfall(source.status)?;
         let reason = source.reason.as_deref().unwrap_or("no reason given");
         Some((printable(&source.name).into_owned(), status, printable_prose(reason).into_owned()))
     })
