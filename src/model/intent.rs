@@ -218,6 +218,9 @@ pub fn is_denied(topology: &Topology, claim: &Claim) -> bool {
     let nic = &topology.nics[nic];
     let network = topology.network_of(nic);
     let mode = network.map_or(ForwardMode::Unknown, |network| network.mode);
+    if pair == Pair::OutsideToNic && network.is_some_and(|network| network.routes(claim.ipv6)) {
+        return false;
+    }
     let without_address = network.is_none_or(|network| network.gateway(claim.ipv6).is_none());
     ROWS.iter().filter(|row| row.pair == pair).any(|row| match row.wish(mode, nic.attachment) {
         Deny => true,
@@ -233,7 +236,8 @@ fn is_closed(topology: &Topology, nic: usize, ipv6: bool) -> bool {
 /// A network of a mode that lets nobody in, with a subnet of the family.
 fn lets_nobody_in(network: &NetworkZone, ipv6: bool) -> bool {
     match network.mode {
-        ForwardMode::Nat | ForwardMode::Isolated => network.gateway(ipv6).is_some(),
+        ForwardMode::Nat => network.gateway(ipv6).is_some() && !network.routes(ipv6),
+        ForwardMode::Isolated => network.gateway(ipv6).is_some(),
         ForwardMode::Route
         | ForwardMode::Open
         | ForwardMode::Bridge
@@ -352,6 +356,10 @@ impl<'a> Side<'a> {
 
     fn add(self, row: &Row, ipv6: bool, claims: &mut Vec<Claim>) {
         let mode = self.network().map_or(ForwardMode::Unknown, |network| network.mode);
+        // What the host routes for a network of mode nat it lets in, too; whether that is wanted nobody has said.
+        if row.pair == Pair::OutsideToNic && self.network().is_some_and(|network| network.routes(ipv6)) {
+            return;
+        }
         let gateway = self.network().and_then(|network| network.gateway(ipv6));
         let expected = match (row.wish(mode, self.nic().attachment), gateway) {
             (Allow, _) | (IfAddress | OnlyWithAddress, Some(_)) => Expected::Allow,

@@ -170,6 +170,12 @@ impl NetworkZone {
         self.mode == ForwardMode::Nat && (!ipv6 || self.nat_ipv6)
     }
 
+    /// The mode is nat, and packets of this family are routed all the same: IPv6 is translated only on request, and
+    /// libvirt's rules then let in who asks from outside (`nftablesAddIPSpecificFirewallRules`, `iptablesAddIPSpecificFirewallRules`).
+    pub fn routes(&self, ipv6: bool) -> bool {
+        self.mode == ForwardMode::Nat && !self.translates(ipv6)
+    }
+
     /// The guests are part of the LAN: libvirt joins them to a bridge or device that others manage.
     pub fn is_lan(&self) -> bool {
         match self.mode {

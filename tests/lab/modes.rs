@@ -27,6 +27,15 @@ const NETWORKS: &[Network] = &[
                 <dhcp><range start='192.168.155.100' end='192.168.155.200'/></dhcp></ip>
               <ip family='ipv6' address='fd00:155::1' prefix='64'/>",
     },
+    // libvirt routes IPv6 that it is not asked to translate, and lets it in.
+    Network {
+        name: "natplain6",
+        guests: 1,
+        xml: "<forward mode='nat'/>
+              <ip address='192.168.162.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.162.100' end='192.168.162.200'/></dhcp></ip>
+              <ip family='ipv6' address='fd00:162::1' prefix='64'/>",
+    },
     Network {
         name: "natdev",
         guests: 1,
@@ -131,7 +140,7 @@ fn every_kind_is_healthy(host: &Host) {
     assert_eq!(differ, None, "libvirt's backends differ");
 }
 
-/// Each guest of the network with IPv6 hears libvirt's dnsmasq advertise itself, and of no other network that is claimed.
+/// Each guest of the networks with IPv6 hears libvirt's dnsmasq advertise itself, and of no other network that is claimed.
 #[track_caller]
 fn routers_are_heard(host: &Host) {
     let (_, report) = host.doctor(&["--local-only"]);
@@ -143,7 +152,7 @@ fn routers_are_heard(host: &Host) {
         .collect();
     heard.sort_by_key(|(vm, ..)| *vm);
     let of = |vm| (Some(vm), Predicted::Allow, Observed::Reply);
-    assert_eq!(heard, [of("nat61"), of("nat62")], "{}", shown(&report));
+    assert_eq!(heard, [of("nat61"), of("nat62"), of("natplain61")], "{}", shown(&report));
 }
 
 /// The ends of a way, and which packets arrive, are answered and are undecided on it.
