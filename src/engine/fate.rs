@@ -148,6 +148,17 @@ impl Site {
         )
     }
 
+    /// The device that is broken itself, or that is not plugged in as it should be.
+    pub fn device(&self) -> Option<&IfName> {
+        match self {
+            Self::Link { device, .. }
+            | Self::NoMaster { device }
+            | Self::OtherBridge { device, .. }
+            | Self::BridgePort { device, .. } => Some(device),
+            _ => None,
+        }
+    }
+
     /// No route, or the default one: what decides where a subnet's own route is gone. A more specific route, and
     /// one of another table, is there in any case.
     pub fn is_last_resort(&self) -> bool {

@@ -169,6 +169,10 @@ fn is_consequence(site: &Site, of: &Site) -> bool {
             | Site::NoAddress { .. }
     );
     match site {
+        // Somebody set it down, whatever else is wrong elsewhere.
+        Site::Link { device, state } if state == "down" => {
+            broken_link && site != of && of.device() == Some(device)
+        }
         Site::NoTap { .. }
         | Site::Link { .. }
         | Site::NoMaster { .. }

@@ -83,8 +83,13 @@ pub(crate) const FAULT: Fault = Fault {
 /// Functions for the commands of faults.
 pub(crate) const PRELUDE: &str = "
     backend() { if nft list table ip libvirt_network >/dev/null 2>&1; then echo nftables; else echo iptables; fi; }
-    address() { virsh -q domifaddr $1 | grep -o '192[0-9.]*'; }
-    # Changes a network's saved configuration, starts it anew and plugs these taps in again.
+    # Of two leases the guest has the one at which it answers.
+address() {
+  set -- $(virsh -q domifaddr $1 | grep -o '192[0-9.]*')
+  while [ $# -gt 1 ] && ! ping -q -c 1 -W 2 $1 >/dev/null; do shift; done
+  echo $1
+}
+# Changes a network's saved configuration, starts it anew and plugs these taps in again.
     redefine() {
       virsh net-dumpxml --inactive $1 | sed \"$2\" | virsh -q net-define /dev/stdin
       virsh -q net-destroy $1; virsh -q net-start $1
