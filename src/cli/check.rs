@@ -17,6 +17,7 @@ Examples:
   kvmnet check isolation.yaml --live         and try it with real packets
   kvmnet check isolation.yaml --snapshot host.json
                                              a recorded host: in CI, without root
+  kvmnet check isolation.yaml --plan new/    a host as libvirt's XML and rules in new/ describe it
   kvmnet check --format json -o check.json
   kvmnet policy init > kvmnet.yaml           a policy of what is so now, to begin with";
 
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "POLICY", default_value = "kvmnet.yaml")]
     policy: PathBuf,
     /// Try it with packets, too, each sent as its sender would send it
-    #[arg(long, conflicts_with = "snapshot")]
+    #[arg(long, conflicts_with_all = ["snapshot", "plan"])]
     live: bool,
     #[command(flatten)]
     how: examination::Arguments,

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     let destination = Destination::from(arguments.output);
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
     let before = facts::recorded(&arguments.before)?;
-    let after = facts::Arguments::new(arguments.uri, arguments.after).origin(facts::DEADLINE);
+    let after = facts::Origin::new(arguments.uri, arguments.after, facts::DEADLINE);
     let after = super::runtime()?.block_on(after.observe())?;
     let diff = verify::diff(&before, &after);
     let text = arguments.format.write(&diff, |text| diff::write(&diff, destination.form(color), text));

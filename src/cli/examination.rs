@@ -132,9 +132,10 @@ impl Examination {
         let before = asked.since.as_deref().map(facts::recorded).transpose()?;
         let state = asked.state.map(|(path, confirm)| State::read(path, confirm)).transpose()?;
         let deadline = Duration::from_secs(arguments.timeout);
-        let origin = arguments.facts.origin(deadline);
+        let origin = arguments.facts.origin(deadline)?;
         let untried = match (&origin, asked.facts_only) {
             (Origin::Recorded(_), _) => Some("not tried: the host is a recorded one"),
+            (Origin::Planned(_), _) => Some("not tried: the host is a planned one"),
             (Origin::Live(_), true) if asked.intent == Intent::Policy => Some("not tried: without --live"),
             (Origin::Live(_), true) => Some("not tried: --static"),
             (Origin::Live(_), false) => None,

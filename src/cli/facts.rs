@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use kvmnet_probes::facts::{SCHEMA, Snapshot};
+use kvmnet_probes::facts::{IfName, SCHEMA, Snapshot};
 use kvmnet_probes::sources::{self, Context};
 use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::failure::Failure;
-use super::progress;
+use super::{plan, progress};
 
 /// How long libvirt and DHCP servers are waited for, unless the user says otherwise.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
@@ -27,35 +27,43 @@ pub(crate) struct Arguments {
     /// Examine a host as `kvmnet snapshot` recorded it (`-`: standard input); nothing is sent
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
+    /// Examine a host as libvirt's XML and the rules in this directory describe it; nothing is sent
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["snapshot", "uri"])]
+    plan: Option<PathBuf>,
+    /// The device by which the planned host reaches the internet
+    #[arg(long, value_name = "DEVICE", requires = "plan", default_value = "eth0", value_parser = plan::device)]
+    uplink: IfName,
 }
 
 /// Where the facts come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Origin {
     Live(Context),
     Recorded(PathBuf),
+    Planned(Box<Snapshot>),
 }
 
 impl Arguments {
-    /// As the command line would give them.
-    pub(super) fn new(uri: Option<String>, snapshot: Option<PathBuf>) -> Self {
-        Self { uri, snapshot }
-    }
-
-    /// `deadline`: after which time libvirt is given up.
-    pub(crate) fn origin(self, deadline: Duration) -> Origin {
-        match self.snapshot {
-            Some(path) => Origin::Recorded(path),
-            None => Origin::Live(Context {
-                libvirt_uri: self.uri,
-                libvirt_deadline: deadline,
-                ..Context::default()
-            }),
-        }
+    /// `deadline`: after which time libvirt is given up. A planned host is built here, which takes privileges.
+    pub(crate) fn origin(self, deadline: Duration) -> Result<Origin, Failure> {
+        Ok(match (self.plan, self.snapshot) {
+            (Some(directory), _) => Origin::Planned(Box::new(plan::observe(directory, &self.uplink)?)),
+            (None, snapshot) => Origin::new(self.uri, snapshot, deadline),
+        })
     }
 }
 
 impl Origin {
+    /// A recorded host, or this one, with the connection to libvirt and how long it is waited for.
+    pub(super) fn new(uri: Option<String>, snapshot: Option<PathBuf>, deadline: Duration) -> Self {
+        match snapshot {
+            Some(path) => Self::Recorded(path),
+            None => {
+                Self::Live(Context { libvirt_uri: uri, libvirt_deadline: deadline, ..Context::default() })
+            }
+        }
+    }
+
     /// This host rather than a recorded one.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
@@ -68,6 +76,7 @@ impl Origin {
                 Ok(progress::during("reading the host", Box::pin(sources::observe(context))).await)
             }
             Self::Recorded(path) => recorded(path),
+            Self::Planned(snapshot) => Ok(Snapshot::clone(snapshot)),
         }
     }
 }

@@ -60,6 +60,18 @@ pub(crate) enum Failure {
     /// Nobody is known to have an address of a network of this host.
     #[error("no VM is known to have {address}, an address of network {network}")]
     NobodyHas { address: IpAddr, network: String },
+    /// The files of a plan cannot be used.
+    #[error("cannot use the plan {}: {why}", name(.directory))]
+    BadPlan { directory: PathBuf, why: String },
+    /// This machine cannot build the planned host.
+    #[error("cannot build the planned host of {}: {why}", name(.directory))]
+    Unplannable { directory: PathBuf, why: String },
+    /// The process that builds a planned host did not start.
+    #[error("cannot start what builds the planned host (setpriv and unshare, of util-linux)")]
+    StartPlan { source: io::Error },
+    /// It printed something else than facts.
+    #[error("cannot understand the facts of the planned host")]
+    PlanFacts { source: serde_json::Error },
     /// The kernel refused to take capabilities away.
     #[error("cannot give up capabilities")]
     Privileges(#[source] io::Error),
@@ -83,6 +95,10 @@ impl Failure {
             Self::ReadPolicy { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`kvmnet policy init` writes one from the present state, to begin with".to_owned())
             }
+            Self::Unplannable { .. } | Self::StartPlan { .. } => Some(
+                "run this as root; it needs libvirt's daemon and virsh, ip, nft, and iptables for rules of its form"
+                    .to_owned(),
+            ),
             Self::NotAState { .. } => {
                 Some("use another file, or remove this one if it is of no use any more: then everything is told anew".to_owned())
             }
@@ -94,6 +110,8 @@ impl Failure {
             | Self::ReadState { .. }
             | Self::Write { .. }
             | Self::Stdout(_)
+            | Self::BadPlan { .. }
+            | Self::PlanFacts { .. }
             | Self::Privileges(_)
             | Self::Runtime(_) => None,
             Self::TruncatedSnapshot { .. } | Self::NotASnapshot { .. } | Self::UnfitSnapshot { .. } => {
@@ -122,7 +140,7 @@ impl Failure {
     /// The exit code that says the same.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::NamesUnknown { .. } => exit::INCOMPLETE,
+            Self::NamesUnknown { .. } | Self::Unplannable { .. } | Self::StartPlan { .. } => exit::INCOMPLETE,
             _ => exit::USAGE,
         }
     }

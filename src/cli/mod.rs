@@ -19,9 +19,11 @@ mod facts;
 mod failure;
 mod manual;
 mod output;
+mod plan;
 mod policy;
 mod policy_file;
 mod ports;
+mod private;
 mod progress;
 mod select;
 mod snapshot;
@@ -45,6 +47,7 @@ Examples:
   kvmnet trace --from vm:web1 --to internet
                                         one packet's path, rule by rule
   kvmnet check isolation.yaml           does it hold what a policy asserts?
+  kvmnet check --plan new/               would it hold on the host that these files describe?
   kvmnet diff before.json               what has a change changed for packets?
   kvmnet snapshot --anonymize -o host.json
   kvmnet doctor --snapshot host.json    the same questions to a recorded host
@@ -72,6 +75,8 @@ enum Command {
     Doctor(doctor::Arguments),
     Explain(explain::Arguments),
     Manual(manual::Arguments),
+    #[command(hide = true)]
+    PlannedHost(plan::Arguments),
     Policy(policy::Arguments),
     Ports(ports::Arguments),
     Snapshot(snapshot::Arguments),
@@ -88,6 +93,7 @@ impl Command {
             Self::Doctor(arguments) => doctor::run(arguments, color),
             Self::Explain(arguments) => explain::run(&arguments, color),
             Self::Manual(arguments) => manual::run(&arguments),
+            Self::PlannedHost(arguments) => Ok(plan::run(&arguments)),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Ports(arguments) => ports::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),

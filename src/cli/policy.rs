@@ -60,8 +60,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn init(facts: facts::Arguments, output: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let destination = Destination::from(output);
+    let origin = facts.origin(facts::DEADLINE)?;
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
-    let snapshot = super::runtime()?.block_on(facts.origin(facts::DEADLINE).observe())?;
+    let snapshot = super::runtime()?.block_on(origin.observe())?;
     let text = draft(&Topology::from_snapshot(&snapshot), &snapshot.host.name);
     privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(text.as_bytes(), false)?;

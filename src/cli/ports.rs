@@ -40,8 +40,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let destination = Destination::from(arguments.output);
+    let origin = arguments.facts.origin(facts::DEADLINE)?;
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
-    let origin = arguments.facts.origin(facts::DEADLINE);
     let snapshot = super::runtime()?.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);
     select::check(&snapshot, &topology, &arguments.select.vm, &arguments.select.network)?;

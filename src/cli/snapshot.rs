@@ -38,9 +38,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let destination = Destination::from(arguments.output);
-    let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
     let runtime = super::runtime()?;
-    let origin = arguments.facts.origin(facts::DEADLINE);
+    let origin = arguments.facts.origin(facts::DEADLINE)?;
+    let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
     let snapshot = runtime.block_on(origin.observe())?;
     let code = tell_missing(&snapshot);
     let snapshot = if arguments.anonymize { snapshot.anonymized(key()) } else { snapshot };

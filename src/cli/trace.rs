@@ -96,8 +96,8 @@ enum Proto {
 pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode> {
     let traffic = traffic(arguments.proto, arguments.dport)?;
     let destination = Destination::from(arguments.output);
+    let origin = arguments.facts.origin(facts::DEADLINE)?;
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
-    let origin = arguments.facts.origin(facts::DEADLINE);
     let runtime = super::runtime()?;
     let snapshot = runtime.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);

@@ -20,6 +20,7 @@ mod healthy;
 mod host;
 mod live;
 mod modes;
+mod plan;
 mod ports;
 mod privileges;
 mod sees;

@@ -67,10 +67,10 @@ const RESTLESS: [&str; 9] = [
 ];
 
 /// What a host is, by section; in each the lines and how often they occur.
-type Picture = BTreeMap<&'static str, BTreeMap<String, i32>>;
+pub(crate) type Picture = BTreeMap<&'static str, BTreeMap<String, i32>>;
 
 #[track_caller]
-fn picture(host: &Host) -> Picture {
+pub(crate) fn picture(host: &Host) -> Picture {
     let mut picture = Picture::new();
     let devices = picture.entry("devices").or_default();
     for device in host.json(&["ip", "-j", "-d", "link"]).as_array().expect("ip lists devices") {
@@ -119,7 +119,7 @@ fn changes(before: &Picture, after: &Picture) -> Vec<(&'static str, String)> {
 
 /// Nothing differs between the pictures.
 #[track_caller]
-fn assert_untouched(before: &Picture, after: &Picture, by: &str) {
+pub(crate) fn assert_untouched(before: &Picture, after: &Picture, by: &str) {
     let changes: Vec<_> = changes(before, after).into_iter().map(|(_, change)| change).collect();
     assert!(changes.is_empty(), "{by} changes the host:\n{}", changes.join("\n"));
 }

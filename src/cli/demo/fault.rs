@@ -1,6 +1,7 @@
 //! What can be broken on the demonstration host.
 
 use super::host::Host;
+use crate::cli::private;
 
 /// One way to break the host, named as the finding that it leads to.
 pub(crate) struct Fault {
@@ -30,8 +31,8 @@ impl Fault {
         for change in self.changes {
             match *change {
                 Change::Ip(command) => super::host::ip(command)?,
-                Change::Nft(command) => super::host::nft(command)?,
-                Change::Sysctl(name, value) => super::host::sysctl(name, value)?,
+                Change::Nft(command) => private::nft(command)?,
+                Change::Sysctl(name, value) => private::sysctl(name, value)?,
                 Change::NoServers => host.stop_servers(),
             }
         }

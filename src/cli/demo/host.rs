@@ -16,14 +16,12 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use nix::sched::{CloneFlags, unshare};
 
-/// A guest, or the internet: a namespace that ends with the descriptor.
-type Namespace = File;
+use crate::cli::private::{Namespace, ip_batch, namespace, nft, sysctl, without_bridge_netfilter};
 
 /// The links, addresses and routes of the host, as `ip -batch` reads them.
 const LINKS: &str = "
@@ -152,14 +150,7 @@ impl Host {
         ip_batch(CABLES)?;
         nft(RULES)?;
         sysctl("net/ipv4/ip_forward", "1")?;
-        // As on a host where nothing has loaded br_netfilter: where it is built in, new namespaces have
-        // it on. Without the module there is no such file.
-        for table in ["arptables", "ip6tables", "iptables"] {
-            let name = format!("net/bridge/bridge-nf-call-{table}");
-            if Path::new("/proc/sys").join(&name).exists() {
-                sysctl(&name, "0")?;
-            }
-        }
+        without_bridge_netfilter()?;
         let servers = vec![
             dnsmasq("virbr0", "192.168.122.1", "192.168.122.100,192.168.122.200")?,
             dnsmasq("virbr1", "192.168.150.1", "192.168.150.100,192.168.150.200")?,
@@ -199,19 +190,6 @@ fn enter_private_namespaces() -> anyhow::Result<()> {
         std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("cannot map the group id")?;
     }
     Ok(())
-}
-
-/// A new network namespace in which `script` was run by `ip -batch`. `HOST` in it stands for this
-/// process, which is in the host's namespace.
-fn namespace(script: &str) -> anyhow::Result<Namespace> {
-    let script = script.replace("HOST", &std::process::id().to_string());
-    std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a guest's network namespace")?;
-        ip_batch(&script)?;
-        File::open("/proc/thread-self/ns/net").context("cannot open /proc/thread-self/ns/net")
-    })
-    .join()
-    .map_err(|_| anyhow::anyhow!("the thread that builds a guest's namespace panicked"))?
 }
 
 /// The test driver's XML in a file that exists in memory only. Its descriptor is inherited by the
@@ -278,39 +256,4 @@ fn dnsmasq(bridge: &str, address: &str, range: &str) -> anyhow::Result<Child> {
 /// Runs one `ip` command.
 pub(crate) fn ip(command: &str) -> anyhow::Result<()> {
     ip_batch(&format!("{command}\n"))
-}
-
-/// Runs lines of `ip` commands.
-fn ip_batch(script: &str) -> anyhow::Result<()> {
-    feed("ip", &["-batch", "-"], script)
-}
-
-/// Runs lines of nft.
-pub(crate) fn nft(script: &str) -> anyhow::Result<()> {
-    feed("nft", &["-f", "-"], script)
-}
-
-/// Writes a sysctl of this network namespace.
-pub(crate) fn sysctl(name: &str, value: &str) -> anyhow::Result<()> {
-    std::fs::write(format!("/proc/sys/{name}"), value).with_context(|| format!("cannot set sysctl {name}"))
-}
-
-/// Runs a program with `script` as its standard input.
-fn feed(program: &str, arguments: &[&str], script: &str) -> anyhow::Result<()> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {program} (packages iproute2 and nftables)"))?;
-    child
-        .stdin
-        .take()
-        .context("no pipe to the program's input")?
-        .write_all(script.as_bytes())
-        .with_context(|| format!("cannot write to {program}"))?;
-    let output = child.wait_with_output().with_context(|| format!("cannot wait for {program}"))?;
-    ensure!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }

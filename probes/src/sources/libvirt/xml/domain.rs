@@ -6,7 +6,7 @@ use std::str::FromStr;
 use roxmltree::Node;
 
 use super::element::{Element, Error, document, net, port_isolated, vlans};
-use crate::facts::{FilterRef, Interface, InterfaceSource};
+use crate::facts::{FilterRef, Interface, InterfaceSource, Mac};
 
 /// What a domain's XML says about the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +30,21 @@ impl FromStr for DomainXml {
             channel.child_attribute("target", "name") == Some("org.qemu.guest_agent.0")
                 && channel.child_attribute("target", "state") == Some("connected")
         });
-        let interfaces = devices.children_named("interface").map(interface).collect::<Result<_, _>>()?;
+        let interfaces = interfaces(document.root_element(), &mut std::iter::empty())?;
         Ok(Self { interfaces, agent_connected })
     }
 }
 
-fn interface(element: Node<'_, '_>) -> Result<Interface, Error> {
+/// The NICs of a `<domain>`. One without a MAC, as before libvirt has chosen one, gets the next of `macs`.
+pub(super) fn interfaces(
+    domain: Node<'_, '_>,
+    macs: &mut impl Iterator<Item = Mac>,
+) -> Result<Vec<Interface>, Error> {
+    let Some(devices) = domain.child("devices") else { return Ok(Vec::new()) };
+    devices.children_named("interface").map(|element| interface(element, macs)).collect()
+}
+
+fn interface(element: Node<'_, '_>, macs: &mut impl Iterator<Item = Mac>) -> Result<Interface, Error> {
     let link_up = match element.child_attribute("link", "state") {
         None | Some("up") => true,
         Some("down") => false,
@@ -43,7 +52,10 @@ fn interface(element: Node<'_, '_>) -> Result<Interface, Error> {
     };
     Ok(Interface {
         source: source(element)?,
-        mac: element.child("mac").ok_or_else(|| element.lacks("<mac>"))?.required("address")?,
+        mac: match element.child("mac") {
+            Some(mac) => mac.required("address")?,
+            None => macs.next().ok_or_else(|| element.lacks("<mac>"))?,
+        },
         target: element.child("target").and_then(|target| target.device("dev")),
         model: element.child_attribute("model", "type").map(str::to_owned),
         link_up,
