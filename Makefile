@@ -1,4 +1,4 @@
-.PHONY: demo test faults lint
+.PHONY: demo test faults package lint
 
 # One set of features for clippy and the tests, so that nothing is compiled twice.
 FEATURES := --features lab
@@ -20,6 +20,11 @@ faults: ## the fault benchmark, each fault with both of libvirt's firewall backe
 	tests/lab/packages test
 	cargo build $(FEATURES)
 	KVMNET_UPDATE=1 KVMNET_FAULTS=all KVMNET_LAB=require cargo test $(FEATURES) --test faults
+
+package: ## the Debian package, below target/package; packaging/deb/try installs it on a clean Debian
+	tests/lab/packages demo
+	cargo deb --version >/dev/null 2>&1 || cargo install --locked cargo-deb
+	packaging/deb/build
 
 lint:
 	cargo fmt --all --check

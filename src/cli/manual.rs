@@ -38,7 +38,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// A command's page, and those of its subcommands: `kvmnet`, `kvmnet-doctor`, `kvmnet-policy-init`.
 fn pages(name: &str, command: &Command) -> Vec<(String, Command)> {
     let mut all = vec![(name.to_owned(), command.clone())];
-    for subcommand in command.get_subcommands().filter(|command| command.get_name() != "help") {
+    let shown = |command: &&Command| command.get_name() != "help" && !command.is_hide_set();
+    for subcommand in command.get_subcommands().filter(shown) {
         all.extend(pages(&format!("{name}-{}", subcommand.get_name()), subcommand));
     }
     all
