@@ -345,6 +345,7 @@ fn nic(vm: &str, last: u32, network: usize, tap: (&str, IfIndex), bridge: (&str,
         isolated: false,
         vlans: Vec::new(),
         filter: None,
+        tags: Vec::new(),
     }
 }
 

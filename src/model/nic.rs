@@ -63,6 +63,7 @@ impl<'a> Pairing<'a> {
             isolated,
             vlans,
             filter: self.filter(tap),
+            tags: self.domain.tags.clone(),
         };
         if let Some(tap) = tap {
             self.read_mac_tables(tap, &mut nic);

@@ -53,6 +53,7 @@ fn domain(snapshot: &Snapshot, link: &Link) -> Option<Domain> {
         persistent: false,
         interfaces: vec![interface],
         saved_interfaces: None,
+        tags: Vec::new(),
         agent_addresses: None,
     })
 }

@@ -237,6 +237,8 @@ pub struct Nic {
     pub vlans: Vec<VlanId>,
     /// The filter's name.
     pub filter: Option<String>,
+    /// The domain's tags.
+    pub tags: Vec<String>,
 }
 
 /// How the host carries a NIC's packets.

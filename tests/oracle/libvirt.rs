@@ -101,6 +101,7 @@ fn domain(guest: &Guest) -> Domain {
         persistent: true,
         interfaces: vec![interface],
         saved_interfaces: None,
+        tags: Vec::new(),
         agent_addresses: None,
     }
 }

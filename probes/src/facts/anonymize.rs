@@ -58,6 +58,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("networks", "name", "network"),
     ("source", "network", "network"),
     ("domains", "name", "vm"),
+    ("domains", "tags", "tag"),
     ("ports", "domain", "vm"),
     ("filter_bindings", "domain", "vm"),
     ("config", "domain", "domain"),

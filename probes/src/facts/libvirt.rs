@@ -305,6 +305,9 @@ pub struct Domain {
     pub interfaces: Vec<Interface>,
     /// Its NICs as saved, if they differ from those that run.
     pub saved_interfaces: Option<Vec<Interface>>,
+    /// Words that the administrator gave it in its metadata.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// Addresses that the guest's agent reports; `None` without an agent. Hostile.
     pub agent_addresses: Option<Vec<AgentAddress>>,
 }

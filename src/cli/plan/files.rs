@@ -68,6 +68,7 @@ pub(super) struct Domain {
     pub(super) file: String,
     pub(super) name: String,
     pub(super) interfaces: Vec<Interface>,
+    pub(super) tags: Vec<String>,
 }
 
 /// Rules that are to be.
@@ -149,7 +150,9 @@ impl Plan {
             Definition::Network { name, config, xml } => {
                 self.networks.push(Network { file, name, config, xml });
             }
-            Definition::Domain { name, interfaces } => self.domains.push(Domain { file, name, interfaces }),
+            Definition::Domain { name, interfaces, tags } => {
+                self.domains.push(Domain { file, name, interfaces, tags });
+            }
         }
         Ok(())
     }
@@ -164,7 +167,7 @@ impl Plan {
         for network in &self.networks {
             devices(&network.file, network.config.bridge.iter().chain(&network.config.forward_devices))?;
         }
-        for Domain { file, name, interfaces } in &self.domains {
+        for Domain { file, name, interfaces, .. } in &self.domains {
             for interface in interfaces {
                 let plugged = match &interface.source {
                     InterfaceSource::Network { network, .. } => {

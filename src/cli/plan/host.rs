@@ -361,6 +361,7 @@ impl Guests<'_> {
                 persistent: true,
                 interfaces,
                 saved_interfaces: None,
+                tags: planned.tags.clone(),
                 agent_addresses: None,
             });
         }

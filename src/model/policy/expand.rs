@@ -36,6 +36,12 @@ impl Unmatched {
         Self { what: format!("there is no VM with a NIC that is called `{name}`"), line, wanted }
     }
 
+    pub(super) fn tag(tag: &WildMatch, line: usize, topology: &Topology) -> Self {
+        let known: BTreeSet<_> = topology.nics.iter().flat_map(|nic| nic.tags.clone()).collect();
+        let wanted = Some((tag.to_string(), known.into_iter().collect()));
+        Self { what: format!("there is no VM with a NIC that is tagged `{tag}`"), line, wanted }
+    }
+
     pub(super) fn network(name: &str, line: usize, topology: &Topology) -> Self {
         let known = topology.networks.iter().map(|network| network.name.clone()).collect();
         let wanted = Some((name.to_owned(), known));

@@ -115,7 +115,7 @@ pub fn parse(text: &str) -> Result<Policy, Malformed> {
         let traffic = protocols(&raw.traffic)?;
         match (&raw.to.value.0, traffic.is_empty()) {
             (_, true) => Err(wrong("name the ports that are meant to be open".to_owned(), &raw.to)),
-            (Selector::Vm(_) | Selector::Network(_) | Selector::Net(_), false) => {
+            (Selector::Vm(_) | Selector::Tag(_) | Selector::Network(_) | Selector::Net(_), false) => {
                 Ok(Forward { to: At { line: line(&raw.to), value: raw.to.value.0 }, traffic })
             }
             _ => Err(wrong("ports are forwarded to vm:NAME, network:NAME or an address".to_owned(), &raw.to)),

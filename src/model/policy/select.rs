@@ -15,6 +15,8 @@ use crate::model::{Nic, Topology};
 pub enum Selector {
     /// The NICs of the domains whose name matches.
     Vm(WildMatch),
+    /// The NICs of the domains with a tag that matches.
+    Tag(WildMatch),
     /// The NICs of the networks whose name matches.
     Network(WildMatch),
     /// The NICs with an address in here, and what lies there beyond the host.
@@ -51,8 +53,9 @@ impl FromStr for Selector {
             };
         }
         match text.split_once(':') {
-            Some(("vm" | "network", "")) => return Err(format!("`{text}` names nobody")),
+            Some(("vm" | "tag" | "network", "")) => return Err(format!("`{text}` names nobody")),
             Some(("vm", name)) => return Ok(Self::Vm(WildMatch::new(name))),
+            Some(("tag", name)) => return Ok(Self::Tag(WildMatch::new(name))),
             Some(("network", name)) => return Ok(Self::Network(WildMatch::new(name))),
             _ => {}
         }
@@ -64,7 +67,7 @@ impl FromStr for Selector {
                 let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
                 net.map(|net| Self::Net(net.trunc())).map_err(|_| {
                     format!(
-                        "`{text}` is none of vm:NAME, network:NAME, host, gateway, internet, outside, ADDRESS, NET/LENGTH"
+                        "`{text}` is none of vm:NAME, tag:TAG, network:NAME, host, gateway, internet, outside, ADDRESS, NET/LENGTH"
                     )
                 })
             }
@@ -76,6 +79,7 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vm(name) => write!(f, "vm:{name}"),
+            Self::Tag(tag) => write!(f, "tag:{tag}"),
             Self::Network(name) => write!(f, "network:{name}"),
             Self::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
             Self::Net(net) => write!(f, "{net}"),
@@ -97,6 +101,10 @@ impl Selector {
             Self::Vm(name) => {
                 let nics = of(&|nic| name.matches(&nic.vm));
                 if nics.is_empty() { Err(Unmatched::vm(name, line, topology)) } else { Ok(nics) }
+            }
+            Self::Tag(tag) => {
+                let nics = of(&|nic| nic.tags.iter().any(|own| tag.matches(own)));
+                if nics.is_empty() { Err(Unmatched::tag(tag, line, topology)) } else { Ok(nics) }
             }
             Self::Network(name) => {
                 if !topology.networks.iter().any(|network| name.matches(&network.name)) {
@@ -127,7 +135,7 @@ impl Selector {
     /// What is meant besides NICs.
     pub(super) fn beyond(&self, topology: &Topology) -> Option<Beyond> {
         match self {
-            Self::Vm(_) | Self::Network(_) => None,
+            Self::Vm(_) | Self::Tag(_) | Self::Network(_) => None,
             Self::Host => Some(Beyond::Host),
             Self::Gateway => Some(Beyond::Gateway),
             Self::Beyond => Some(Beyond::Uplink(None)),

@@ -187,3 +187,21 @@ fn a_drafted_policy_is_one() {
     );
     assert_eq!(policy.assertions[0].traffic, [Protocol::Icmp, Protocol::Tcp(443..=443)]);
 }
+
+#[test]
+fn a_tag_means_the_vms_that_have_it() {
+    let policy = parse("version: 1\nassertions:\n  - {from: 'tag:w*', to: 'vm:db1', deny: any}\n").unwrap();
+    let snapshot = snapshot();
+    let mut topology = Topology::from_snapshot(&snapshot);
+    let alike: Vec<usize> = (0..topology.nics.len()).collect();
+    let senders = |topology: &Topology| {
+        let expansion = expand(&policy.assertions, (&snapshot, topology), &[], &alike)?;
+        let claims = expansion.claims.iter().filter(|claim| !claim.ipv6);
+        Ok::<_, Unmatched>(claims.map(|claim| claim.from).collect::<Vec<_>>())
+    };
+    let said = senders(&topology).unwrap_err().what;
+    assert_eq!(said, "there is no VM with a NIC that is tagged `w*`");
+    let web1 = topology.nics.iter().position(|nic| nic.vm == "web1").expect("a VM of the fixture");
+    topology.nics[web1].tags = vec!["prod".to_owned(), "web".to_owned()];
+    assert_eq!(senders(&topology).unwrap(), [Zone::Nic(web1)]);
+}

@@ -181,7 +181,7 @@ impl Reader {
         let uuid = domain.get_uuid_string()?;
         let state = state(domain.get_state()?.0);
         let persistent = domain.is_persistent()?;
-        let DomainXml { interfaces, agent_connected } = domain.get_xml_desc(0)?.parse()?;
+        let DomainXml { interfaces, agent_connected, tags } = domain.get_xml_desc(0)?.parse()?;
         let saved_interfaces = if state.is_active() && persistent {
             let saved: DomainXml = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)?.parse()?;
             (!xml::runs_as_saved(&interfaces, &saved.interfaces)).then_some(saved.interfaces)
@@ -200,6 +200,7 @@ impl Reader {
             persistent,
             interfaces,
             saved_interfaces,
+            tags,
             agent_addresses: None,
         })
     }

@@ -2,7 +2,7 @@
 
 use roxmltree::{Document, Node};
 
-use super::domain::interfaces;
+use super::domain::{interfaces, tags};
 use super::element::{Element, Error};
 use crate::facts::{Interface, Mac, NetworkConfig};
 
@@ -24,6 +24,8 @@ pub enum Definition {
         name: String,
         /// Its NICs, in order.
         interfaces: Vec<Interface>,
+        /// Its tags.
+        tags: Vec<String>,
     },
 }
 
@@ -43,7 +45,7 @@ impl Definition {
             "network" => {
                 Ok(Self::Network { name: name()?, config: Box::new(xml.parse()?), xml: without_options(xml, root) })
             }
-            "domain" => Ok(Self::Domain { name: name()?, interfaces: interfaces(root, macs)? }),
+            "domain" => Ok(Self::Domain { name: name()?, interfaces: interfaces(root, macs)?, tags: tags(root) }),
             other => {
                 let found = other.chars().take(60).collect();
                 Err(Error::Root { expected: "network> or <domain", found })
@@ -77,9 +79,18 @@ mod tests {
             <interface type='network'><source network='default'/></interface>\
             <interface type='bridge'><mac address='52:54:00:00:00:07'/><source bridge='br0'/></interface>\
             <interface type='network'><source network='iso'/></interface></devices></domain>";
-        let Ok(Definition::Domain { name, interfaces }) = parse(xml) else { panic!("{:?}", parse(xml)) };
+        let Ok(Definition::Domain { name, interfaces, .. }) = parse(xml) else { panic!("{:?}", parse(xml)) };
         let macs: Vec<_> = interfaces.iter().map(|interface| interface.mac.to_string()).collect();
         assert_eq!((name.as_str(), macs.join(" ").as_str()), ("web1", "02:00:00:00:00:01 52:54:00:00:00:07 02:00:00:00:00:02"));
+    }
+
+    #[test]
+    fn tags_are_those_of_our_namespace() {
+        let xml = "<domain><name>web1</name><metadata>\
+            <kvmnet:tags xmlns:kvmnet='urn:kvmnet:tags'><kvmnet:tag>web</kvmnet:tag><kvmnet:tag> prod </kvmnet:tag>\
+            <kvmnet:tag/></kvmnet:tags><other:tag xmlns:other='urn:other'>none</other:tag><tag>none</tag></metadata></domain>";
+        let Ok(Definition::Domain { tags, .. }) = parse(xml) else { panic!("{:?}", parse(xml)) };
+        assert_eq!(tags, ["web", "prod"]);
     }
 
     #[test]

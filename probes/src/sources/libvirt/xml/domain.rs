@@ -15,6 +15,8 @@ pub struct DomainXml {
     pub interfaces: Vec<Interface>,
     /// The guest's agent has opened its channel: it can be asked.
     pub agent_connected: bool,
+    /// Its tags.
+    pub tags: Vec<String>,
 }
 
 impl FromStr for DomainXml {
@@ -23,16 +25,29 @@ impl FromStr for DomainXml {
     /// Parses what `virDomainGetXMLDesc` returns.
     fn from_str(xml: &str) -> Result<Self, Error> {
         let document = document(xml, "domain")?;
-        let Some(devices) = document.root_element().child("devices") else {
-            return Ok(Self { interfaces: Vec::new(), agent_connected: false });
-        };
-        let agent_connected = devices.children_named("channel").any(|channel| {
+        let root = document.root_element();
+        let mut channels =
+            root.child("devices").into_iter().flat_map(|devices| devices.children()).filter(|node| node.has_tag_name("channel"));
+        let agent_connected = channels.any(|channel| {
             channel.child_attribute("target", "name") == Some("org.qemu.guest_agent.0")
                 && channel.child_attribute("target", "state") == Some("connected")
         });
-        let interfaces = interfaces(document.root_element(), &mut std::iter::empty())?;
-        Ok(Self { interfaces, agent_connected })
+        Ok(Self { interfaces: interfaces(root, &mut std::iter::empty())?, agent_connected, tags: tags(root) })
     }
+}
+
+/// The namespace of `<tags>` in a domain's `<metadata>`.
+const TAGS: &str = "urn:kvmnet:tags";
+
+/// The words in `<tag>`, as `virsh metadata DOMAIN urn:kvmnet:tags --key kvmnet --set '<tags><tag>WORD</tag></tags>'`
+/// leaves them.
+pub(super) fn tags(domain: Node<'_, '_>) -> Vec<String> {
+    let Some(metadata) = domain.child("metadata") else { return Vec::new() };
+    let words = metadata
+        .descendants()
+        .filter(|node| node.tag_name().namespace() == Some(TAGS) && node.tag_name().name() == "tag")
+        .filter_map(|tag| tag.text().map(str::trim).filter(|word| !word.is_empty()));
+    words.map(str::to_owned).collect()
 }
 
 /// The NICs of a `<domain>`. One without a MAC, as before libvirt has chosen one, gets the next of `macs`.
