@@ -47,7 +47,7 @@ Examples:
   kvmnet trace --from vm:web1 --to internet
                                         one packet's path, rule by rule
   kvmnet check isolation.yaml           does it hold what a policy asserts?
-  kvmnet check --plan new/               would it hold on the host that these files describe?
+  kvmnet check --plan new/              would it hold on the host that these files describe?
   kvmnet diff before.json               what has a change changed for packets?
   kvmnet snapshot --anonymize -o host.json
   kvmnet doctor --snapshot host.json    the same questions to a recorded host

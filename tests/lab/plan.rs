@@ -39,6 +39,21 @@ const LEAKS: &[Change] = &[
 ];
 
 const MISTAKES: &[Change] = &[
+    // What is not made must not pass for made.
+    Change {
+        file: "x.xml",
+        text: "<domain type='kvm'><name>x</name><devices><interface type='network'><source network='default'/>\
+               <filterref filter='clean-traffic'/></interface></devices></domain>",
+        code: 2,
+        says: &["x.xml", "a plan cannot show what the filter clean-traffic drops"],
+    },
+    Change {
+        file: "x.xml",
+        text: "<domain type='kvm'><name>x</name><devices><interface type='network'><source network='default'/>\
+               <vlan><tag id='7'/></vlan></interface></devices></domain>",
+        code: 2,
+        says: &["x.xml", "a plan cannot show VLAN tags"],
+    },
     Change {
         file: "x.nft",
         text: "table ip x { chain y { tcp drop } }",

@@ -108,6 +108,16 @@ pub enum ForwardMode {
 }
 
 impl ForwardMode {
+    /// libvirt makes the bridge, its addresses and its rules, and serves it.
+    pub fn has_bridge_of_libvirt(self) -> bool {
+        match self {
+            Self::Isolated | Self::Nat | Self::Route | Self::Open => true,
+            Self::Bridge | Self::Private | Self::Vepa | Self::Passthrough | Self::Hostdev | Self::Unknown => {
+                false
+            }
+        }
+    }
+
     /// libvirt's word for it.
     pub fn word(self) -> &'static str {
         match self {

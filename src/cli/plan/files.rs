@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use kvmnet_probes::facts::{ForwardMode, IfName, Interface, InterfaceSource, Mac, NetworkConfig};
+use kvmnet_probes::facts::{IfName, Interface, InterfaceSource, Mac, NetworkConfig};
 use kvmnet_probes::sources::libvirt_xml::{Definition, Error as XmlError};
 use kvmnet_reports::text::printable;
 
@@ -201,10 +201,10 @@ impl Plan {
         let own: BTreeSet<_> = self
             .networks
             .iter()
-            .filter(|network| network.is_made_by_libvirt())
+            .filter(|network| network.config.mode.has_bridge_of_libvirt())
             .filter_map(|network| network.config.bridge.clone())
             .collect();
-        let joined = self.networks.iter().filter(|network| !network.is_made_by_libvirt());
+        let joined = self.networks.iter().filter(|network| !network.config.mode.has_bridge_of_libvirt());
         let joined = joined.filter_map(|network| network.config.bridge.clone());
         let plugged = self.interfaces().filter_map(|interface| match &interface.source {
             InterfaceSource::Bridge { bridge } => Some(bridge.clone()),
@@ -225,21 +225,6 @@ impl Plan {
 
     pub(super) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.domains.iter().flat_map(|domain| &domain.interfaces)
-    }
-}
-
-impl Network {
-    /// libvirt makes the bridge, its addresses and its rules.
-    pub(super) fn is_made_by_libvirt(&self) -> bool {
-        match self.config.mode {
-            ForwardMode::Isolated | ForwardMode::Nat | ForwardMode::Route | ForwardMode::Open => true,
-            ForwardMode::Bridge
-            | ForwardMode::Private
-            | ForwardMode::Vepa
-            | ForwardMode::Passthrough
-            | ForwardMode::Hostdev
-            | ForwardMode::Unknown => false,
-        }
     }
 }
 

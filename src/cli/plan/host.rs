@@ -21,16 +21,16 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use kvmnet_probes::facts::{
     Domain, DomainState, Fact, ForwardMode, IfName, Interface, InterfaceSource, Lease, Mac, NetworkConfig,
-    Snapshot,
+    Portgroup, Snapshot,
 };
 use kvmnet_probes::sources::{self, Context};
 use nix::mount::{MsFlags, mount};
 
 use super::Unbuilt;
-use super::files::{Loader, NETWORK_CONF, Network, Plan};
+use super::files::{self, Loader, NETWORK_CONF, Network, Plan};
 use crate::cli::facts::DEADLINE;
 use crate::cli::private::{Namespace, feed, ip_batch, namespace, sysctl, without_bridge_netfilter};
 
@@ -55,8 +55,6 @@ const ADDRESSES: [(&str, &str); 2] =
 /// The host stands. It ends with the process's namespaces.
 pub(super) struct Host {
     domains: Vec<Domain>,
-    /// What a plan cannot show.
-    caveats: Vec<String>,
     libvirt: Option<Child>,
     _namespaces: Vec<Namespace>,
 }
@@ -80,10 +78,10 @@ impl Host {
             bridges.insert(network.name.as_str(), config);
         }
         load(plan, true).map_err(Unbuilt::Plan)?;
-        let mut guests = Guests { plan, networks: bridges, taken: taken(plan), caveats: Vec::new() };
+        let mut guests = Guests { plan, networks: bridges, taken: taken(plan) };
         let (domains, namespace) = guests.plug().map_err(Unbuilt::Plan)?;
         settle().map_err(Unbuilt::Machine)?;
-        Ok(Self { domains, caveats: guests.caveats, libvirt, _namespaces: vec![outside, namespace] })
+        Ok(Self { domains, libvirt, _namespaces: vec![outside, namespace] })
     }
 
     /// What the kernel and libvirt say of it now, and what its domains would be if they ran.
@@ -94,15 +92,13 @@ impl Host {
             root: ROOT.into(),
         };
         let mut snapshot = sources::observe(&context).await;
-        if let Fact::Read { value, caveats, .. } = &mut snapshot.libvirt {
+        if let Fact::Read { value, .. } = &mut snapshot.libvirt {
             if self.libvirt.is_none() {
                 // The test driver has a network of its own.
                 value.networks.clear();
             }
             value.domains = self.domains;
             lease(value, i64::try_from(snapshot.taken_ms / 1000).unwrap_or(i64::MAX));
-            value.unread.extend(self.caveats.iter().cloned());
-            caveats.extend(self.caveats);
         }
         snapshot
     }
@@ -259,7 +255,7 @@ fn define(network: &Network, number: usize) -> anyhow::Result<NetworkConfig> {
         feed("virsh", &[&["-q", "-c", URI], arguments].concat(), input).with_context(|| network.file.clone())
     };
     let mut xml = network.xml.clone();
-    let own = network.is_made_by_libvirt() && network.config.mac.is_none();
+    let own = network.config.mode.has_bridge_of_libvirt() && network.config.mac.is_none();
     if let Some(end) = xml.rfind("</").filter(|_| own) {
         let mac = counted(0xfe, number);
         xml.insert_str(end, &format!("<mac address='{mac}'/>"));
@@ -286,7 +282,6 @@ struct Guests<'a> {
     /// The networks as libvirt runs them, by name.
     networks: BTreeMap<&'a str, NetworkConfig>,
     taken: BTreeSet<IfName>,
-    caveats: Vec<String>,
 }
 
 /// Where a NIC is plugged in.
@@ -314,7 +309,7 @@ impl Guests<'_> {
             let mut interfaces = planned.interfaces.clone();
             for interface in &mut interfaces {
                 let socket = self.socket(interface);
-                self.tell_unshown(&planned.name, interface);
+                self.refuse_unmade(planned, interface)?;
                 match socket {
                     Socket::Bridge { bridge, isolated, mac_table_by_libvirt } => {
                         let tap = self.target(interface, "vnet");
@@ -372,14 +367,21 @@ impl Guests<'_> {
         Ok((domains, namespace))
     }
 
+    /// The network that a NIC is in, and its group of ports there.
+    fn network(&self, interface: &Interface) -> Option<(&NetworkConfig, Option<&Portgroup>)> {
+        let InterfaceSource::Network { network, portgroup, .. } = &interface.source else { return None };
+        let config = self.networks.get(network.as_str())?;
+        let group = config.portgroups.iter().find(|group| match portgroup {
+            Some(name) => group.name == *name,
+            None => group.default,
+        });
+        Some((config, group))
+    }
+
     fn socket(&self, interface: &Interface) -> Socket {
         match &interface.source {
-            InterfaceSource::Network { network, portgroup, .. } => {
-                let Some(config) = self.networks.get(network.as_str()) else { return Socket::Beyond };
-                let group = config.portgroups.iter().find(|group| match portgroup {
-                    Some(name) => group.name == *name,
-                    None => group.default,
-                });
+            InterfaceSource::Network { .. } => {
+                let Some((config, group)) = self.network(interface) else { return Socket::Beyond };
                 let isolated = interface.isolated
                     || config.port_isolated
                     || group.is_some_and(|group| group.port_isolated);
@@ -432,13 +434,15 @@ impl Guests<'_> {
     }
 
     /// What a NIC asks for and nothing here makes must not be taken for done.
-    fn tell_unshown(&mut self, domain: &str, interface: &Interface) {
+    fn refuse_unmade(&self, domain: &files::Domain, interface: &Interface) -> anyhow::Result<()> {
         if let Some(filter) = &interface.filter {
-            self.caveats.push(format!("planned domain {domain}: what its filter {} drops", filter.filter));
+            bail!("{}: a plan cannot show what the filter {} drops", domain.file, filter.filter);
         }
-        if !interface.vlans.is_empty() {
-            self.caveats.push(format!("planned domain {domain}: its VLAN tags"));
-        }
+        let inherited = self.network(interface).is_some_and(|(config, group)| {
+            !config.vlans.is_empty() || group.is_some_and(|group| !group.vlans.is_empty())
+        });
+        ensure!(!inherited && interface.vlans.is_empty(), "{}: a plan cannot show VLAN tags", domain.file);
+        Ok(())
     }
 }
 

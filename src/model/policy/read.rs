@@ -118,7 +118,10 @@ pub fn parse(text: &str) -> Result<Policy, Malformed> {
             (Selector::Vm(_) | Selector::Tag(_) | Selector::Network(_) | Selector::Net(_), false) => {
                 Ok(Forward { to: At { line: line(&raw.to), value: raw.to.value.0 }, traffic })
             }
-            _ => Err(wrong("ports are forwarded to vm:NAME, network:NAME or an address".to_owned(), &raw.to)),
+            _ => Err(wrong(
+                "ports are forwarded to vm:NAME, tag:TAG, network:NAME or an address".to_owned(),
+                &raw.to,
+            )),
         }
     });
     Ok(Policy {

@@ -22,7 +22,7 @@ impl FromStr for NetworkConfig {
         let bridge = root.child("bridge");
         let dns = root.child("dns").map_or(Ok(None), |dns| dns.switch("enable"))?;
         let mode = forward.map_or(ForwardMode::Isolated, mode);
-        let by_libvirt = bridge_is_made_by_libvirt(mode);
+        let by_libvirt = mode.has_bridge_of_libvirt();
         let ips: Vec<_> = root.children_named("ip").map(ip).collect::<Result<_, _>>()?;
         Ok(Self {
             mode,
@@ -70,19 +70,6 @@ fn mode(forward: Node<'_, '_>) -> ForwardMode {
         Some("passthrough") => ForwardMode::Passthrough,
         Some("hostdev") => ForwardMode::Hostdev,
         Some(_) => ForwardMode::Unknown,
-    }
-}
-
-/// Whether libvirt makes the bridge, and serves it, in this mode.
-fn bridge_is_made_by_libvirt(mode: ForwardMode) -> bool {
-    match mode {
-        ForwardMode::Isolated | ForwardMode::Nat | ForwardMode::Route | ForwardMode::Open => true,
-        ForwardMode::Bridge
-        | ForwardMode::Private
-        | ForwardMode::Vepa
-        | ForwardMode::Passthrough
-        | ForwardMode::Hostdev
-        | ForwardMode::Unknown => false,
     }
 }
 
