@@ -57,12 +57,17 @@ fn a_guest_sees_what_the_docs_say(backend: Backend) {
         );
         let (status, said) = host.guest("web1", &speak);
         assert_eq!(status, 0, "{said}");
-        // The recorder is at the tap before the guest counts, and stays until it has counted.
-        host.sh("tcpdump -nn -l -e -i vnet0 -Q out >/run/lab/seen 2>/run/lab/recorder & echo $! >/run/lab/recorder.pid
+        // The recorder is at the tap before the guest counts, and stays until it has written as many down: what it holds
+        // when it is told to end is lost.
+        host.sh("tcpdump --immediate-mode -nn -l -e -i vnet0 -Q out >/run/lab/seen 2>/run/lab/recorder & echo $! >/run/lab/recorder.pid
                  timeout 10 sh -c 'until grep -q listening /run/lab/recorder; do sleep 0.05; done'");
         let before = received(host);
         let (code, _) = host.doctor(&[]);
         let after = received(host);
+        host.sh(&format!(
+            "timeout 10 sh -c 'until [ $(wc -l </run/lab/seen) -ge {} ]; do sleep 0.05; done' || :",
+            after - before
+        ));
         host.sh("kill -INT $(cat /run/lab/recorder.pid)
                  timeout 10 sh -c 'while kill -0 $(cat /run/lab/recorder.pid) 2>/dev/null; do sleep 0.05; done'");
         let seen = host.sh("cat /run/lab/seen");
