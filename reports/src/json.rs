@@ -11,6 +11,7 @@ pub(crate) const RENDERER: Renderer = Renderer {
     about: "For programs",
     write: |input, out| write(input.report, out),
     plugin: None,
+    steps: false,
 };
 
 /// Writes a view as indented JSON with a line feed at the end.

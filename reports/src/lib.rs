@@ -13,6 +13,7 @@ pub mod dry_run;
 pub mod fix_script;
 pub mod formats;
 pub mod json;
+pub mod map;
 pub mod ports;
 pub mod survey;
 pub mod table;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diff::Diff;
+use crate::trace::TraceStep;
 
 /// The version of the interface.
 pub const SCHEMA: &str = "kvmnet.report/1";
@@ -104,6 +105,9 @@ pub struct Network {
     pub uplink: Option<String>,
     /// Its subnets.
     pub subnets: Vec<String>,
+    /// The host's addresses in them, or the LAN's router.
+    #[serde(default)]
+    pub gateways: Vec<String>,
     /// Whether it is started.
     pub active: bool,
 }
@@ -123,6 +127,31 @@ pub struct Nic {
     pub network: Option<String>,
     /// Its addresses, as far as they are known.
     pub addresses: Vec<String>,
+    /// Whether packets can pass it.
+    #[serde(default)]
+    pub state: Option<NicState>,
+}
+
+/// Whether packets can pass a NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NicState {
+    /// The domain runs and the host end is up.
+    Up,
+    /// The domain is paused.
+    Paused,
+    /// The domain is off.
+    Off,
+    /// The domain's XML says `<link state='down'/>`.
+    Unplugged,
+    /// The host end is down.
+    Down,
+    /// The host end is not there.
+    Missing,
+    /// The host end is in no bridge, or not in the one where it belongs.
+    WrongBridge,
+    /// It goes past the host: the host cannot see its packets.
+    Unseen,
 }
 
 /// One end of a claim.
@@ -252,6 +281,10 @@ pub struct Cell {
     pub verdict: CellVerdict,
     /// Why it is unknown or was not tried; how far the packet came.
     pub note: Option<String>,
+    /// The packet's path by the facts, for the formats that show it ([`crate::formats::Renderer::shows_steps`]). It is no
+    /// part of the JSON interface: `kvmnet trace` has it there.
+    #[serde(skip)]
+    pub steps: Vec<TraceStep>,
 }
 
 /// How bad a finding is.

@@ -6,7 +6,8 @@ mod fold;
 mod networks;
 mod policy;
 
-pub(crate) use networks::grid;
+pub(crate) use fold::{Pair, Place};
+pub(crate) use networks::{ABOUT, Folded, Kind, alarming_words, grid};
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,6 +23,7 @@ pub(crate) const RENDERER: Renderer = Renderer {
     about: "For people",
     write: |input, out| write(input.report, input.form, out),
     plugin: None,
+    steps: false,
 };
 
 /// Writes the report as a table with its findings.
@@ -43,6 +45,14 @@ pub fn write(report: &Report, form: Form, mut out: impl io::Write) -> io::Result
 }
 
 fn header(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+    let line = headline(report, form.is_narrow());
+    wrap(&line, form.width)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{}", Paint::Bold.apply(line, form.colour)))
+}
+
+/// Which host was examined, and how much of it; `short` where there is little room.
+pub(crate) fn headline(report: &Report, short: bool) -> String {
     let host = &report.host;
     let libvirt = match (&host.libvirt, &host.firewall_backend) {
         (Some(version), Some(backend)) => {
@@ -54,17 +64,14 @@ fn header(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
     let tried = report.matrix.iter().filter(|cell| cell.observed != Observed::NotTried).count();
     let (networks, nics) = (count(report.networks.len(), "network"), count(report.nics.len(), "NIC"));
     let (name, claims) = (printable(&host.name), count(report.matrix.len(), "claim"));
-    let line = if form.is_narrow() {
+    if short {
         format!("{name} · {libvirt} · {networks}, {nics} · {claims}, {tried} tried")
     } else {
         let kernel = printable(&host.kernel);
         format!(
             "{name} · Linux {kernel} · {libvirt} · {networks}, {nics} · {claims}, {tried} tried on the wire"
         )
-    };
-    wrap(&line, form.width)
-        .iter()
-        .try_for_each(|line| writeln!(out, "{}", Paint::Bold.apply(line, form.colour)))
+    }
 }
 
 /// Names every source that is not there in full: what it would have said is unknown.
@@ -85,6 +92,12 @@ fn sources(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<
 }
 
 fn summary(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
+    let (paint, line) = result(report);
+    writeln!(out, "\n{}", paint.apply(&line, form.colour))
+}
+
+/// The counts and the verdict in a line.
+pub(crate) fn result(report: &Report) -> (Paint, String) {
     let summary = &report.summary;
     let found = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
     let incomplete =
@@ -105,5 +118,5 @@ fn summary(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<
         }
     }
     let _ = write!(line, " · exit {}{note}", summary.verdict.exit_code());
-    writeln!(out, "\n{}", paint.apply(&line, form.colour))
+    (paint, line)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::text::{printable, printable_list, printable_prose};
 use crate::{
-    Accepted, Cell, CellVerdict, Expected, Finding, Observed, Predicted, SourceStatus, Zone, ZoneKind,
+    Accepted, Cell, CellVerdict, Expected, Finding, Observed, Predicted, Sender, SourceStatus, Zone, ZoneKind,
 };
 
 /// `vm:web1` → `web1`, `network:default` → `network default`.
@@ -116,22 +116,44 @@ pub(crate) fn why(cell: &Cell) -> String {
 
 /// What is wanted, what the facts say, what the wire showed.
 fn judgement(cell: &Cell) -> String {
-    let expected = match cell.expected {
+    format!("{}; {}; {}", wanted(cell), by_facts(cell), on_the_wire(cell))
+}
+
+/// What is wanted.
+pub(crate) fn wanted(cell: &Cell) -> &'static str {
+    match cell.expected {
         Expected::Allow => "should pass",
         Expected::Deny => "should not pass",
-    };
-    let predicted = match cell.predicted {
+    }
+}
+
+/// What the facts say.
+pub(crate) fn by_facts(cell: &Cell) -> &'static str {
+    match cell.predicted {
         Predicted::Allow => "the facts say that it passes",
         Predicted::Deny => "the facts say that it does not pass",
         Predicted::Partial => "the facts say that some of it passes",
         Predicted::Unknown => "the facts do not decide",
-    };
-    let observed = match cell.observed {
+    }
+}
+
+/// What the wire showed.
+pub(crate) fn on_the_wire(cell: &Cell) -> &'static str {
+    match cell.observed {
         Observed::Reply => "it was answered on the wire",
         Observed::NoReply => "nothing came back on the wire",
         Observed::NotTried => "it was not tried on the wire",
-    };
-    format!("{expected}; {predicted}; {observed}")
+    }
+}
+
+/// As whom the packet was sent.
+pub(crate) fn sent_as(sender: Sender) -> &'static str {
+    match sender {
+        Sender::AsVm => "as the VM, at its tap",
+        Sender::Shadow => "by a port of kvmnet's own in the VM's bridge",
+        Sender::AsHost => "by the host",
+        Sender::AsOutside => "as if from outside, at the uplink",
+    }
 }
 
 /// `accepted until 2027-01-31: reason`.

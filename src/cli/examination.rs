@@ -194,6 +194,9 @@ impl Examination {
         let observations = self.send("trying it on the wire", &plan.attempts, look).await?;
         let mut report =
             verify::report(snapshot, &topology, &claims, &fates, &plan, &observations, self.fail_on);
+        if self.renderer.shows_steps() {
+            verify::add_steps(&mut report, snapshot, &fates);
+        }
         if let Some(file) = &self.policy {
             verify::hold_against(&mut report, file.held(), &claims, &readings, file.today, self.fail_on);
         }

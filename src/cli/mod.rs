@@ -18,6 +18,7 @@ mod explain;
 mod facts;
 mod failure;
 mod manual;
+mod map;
 mod output;
 mod plan;
 mod policy;
@@ -43,6 +44,7 @@ Examples:
   kvmnet doctor                         is every VM's network as it should be?
   kvmnet doctor --vm web1 --static      one VM, without sending a packet
   kvmnet explain forward-policy-drop    what a finding means
+  kvmnet map                            a picture of uplinks, bridges, networks and VMs
   kvmnet ports                          which VM is behind which tap, in which bridge
   kvmnet trace --from vm:web1 --to internet
                                         one packet's path, rule by rule
@@ -77,6 +79,7 @@ enum Command {
     Manual(manual::Arguments),
     #[command(hide = true)]
     PlannedHost(plan::Arguments),
+    Map(map::Arguments),
     Policy(policy::Arguments),
     Ports(ports::Arguments),
     Snapshot(snapshot::Arguments),
@@ -94,6 +97,7 @@ impl Command {
             Self::Explain(arguments) => explain::run(&arguments, color),
             Self::Manual(arguments) => manual::run(&arguments),
             Self::PlannedHost(arguments) => Ok(plan::run(&arguments)),
+            Self::Map(arguments) => map::run(arguments, color),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Ports(arguments) => ports::run(arguments, color),
             Self::Snapshot(arguments) => snapshot::run(arguments),

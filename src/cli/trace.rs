@@ -9,14 +9,13 @@ use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::privilege::Privileges;
 use kvmnet_probes::wire::{self, Limits, Outcome, Sender};
 use kvmnet_reports::survey::{self, Stop, Survey, Way};
-use kvmnet_reports::trace::{self, Trace, TraceDecision, TraceSighting, TraceSite, TraceStep, TraceWire};
+use kvmnet_reports::trace::{self, Trace, TraceSighting, TraceWire};
 use kvmnet_reports::{CellVerdict, Expected, Observed, Predicted};
 
 use super::failure::Failure;
 use super::output::{Color, Destination, Format};
 use super::{endpoint, exit, facts, progress};
-use crate::engine::owner::{Owner, owner};
-use crate::engine::{Decision, Engine, Facts, Fate, Site, Step};
+use crate::engine::{Engine, Facts, Fate};
 use crate::model::{Claim, Selection, Topology, Traffic};
 use crate::verify::{self, Reach};
 use endpoint::Endpoint;
@@ -216,7 +215,7 @@ fn trace(fate: &Fate, snapshot: &Snapshot, claim: &Claim, [from, to]: [String; 2
         to,
         traffic: claim.traffic_in_words(),
         predicted: fate.predicted,
-        steps: fate.steps.iter().map(|step| in_report(snapshot, step)).collect(),
+        steps: fate.steps.iter().map(|step| verify::step(snapshot, step)).collect(),
         wire: None,
     }
 }
@@ -244,7 +243,7 @@ fn survey(engine: &mut Engine<'_>, claim: &Claim, [from, to]: [String; 2]) -> Re
                 stops: way
                     .stops
                     .into_iter()
-                    .map(|(step, packets)| Stop { step: in_report(engine.snapshot(), &step), packets })
+                    .map(|(step, packets)| Stop { step: verify::step(engine.snapshot(), &step), packets })
                     .collect(),
             }
         }));
@@ -276,64 +275,5 @@ fn in_words(end: &Endpoint, address: Option<IpAddr>) -> String {
     match address.map(|address| address.to_string()) {
         Some(address) if address != name => format!("{name} ({address})"),
         _ => name,
-    }
-}
-
-fn in_report(snapshot: &Snapshot, step: &Step) -> TraceStep {
-    TraceStep {
-        reply: step.reply,
-        place: step.place.clone(),
-        decision: match step.decision {
-            Decision::Pass => TraceDecision::Pass,
-            Decision::Rewrite => TraceDecision::Rewrite,
-            Decision::Drop => TraceDecision::Drop,
-            Decision::Reject => TraceDecision::Reject,
-            Decision::Unknown => TraceDecision::Unknown,
-        },
-        text: step.text.clone(),
-        site: site(snapshot, &step.site),
-    }
-}
-
-fn site(snapshot: &Snapshot, site: &Site) -> TraceSite {
-    let text = |text: &dyn ToString| Some(text.to_string());
-    let none = TraceSite::default();
-    match site {
-        Site::NoTap { .. } => TraceSite { kind: "tap", ..none },
-        Site::Link { device, .. } => TraceSite { kind: "link", device: text(device), ..none },
-        Site::NoMaster { device } => TraceSite { kind: "bridge-membership", device: text(device), ..none },
-        Site::OtherBridge { device, bridge, .. } => {
-            TraceSite { kind: "bridge-membership", device: text(device), bridge: text(bridge), ..none }
-        }
-        Site::BridgePort { device, bridge, .. } => {
-            TraceSite { kind: "bridge-port", device: text(device), bridge: text(bridge), ..none }
-        }
-        Site::NoLanPort { bridge } => TraceSite { kind: "lan-port", bridge: text(bridge), ..none },
-        Site::Fdb { bridge, port } => {
-            TraceSite { kind: "fdb", device: text(port), bridge: text(bridge), ..none }
-        }
-        Site::Neighbour { device, .. } => TraceSite { kind: "neighbour", device: text(device), ..none },
-        Site::NoAddress { device, .. } => TraceSite { kind: "address", device: text(device), ..none },
-        Site::Sysctl { name, .. } => TraceSite { kind: "sysctl", name: text(name), ..none },
-        Site::Route { table, .. } => {
-            TraceSite { kind: "route", table: table.map(|table| table.to_string()), ..none }
-        }
-        Site::Rule { priority, .. } => TraceSite { kind: "rule", name: text(priority), ..none },
-        Site::Netfilter { family, table, chain, handle, .. } => TraceSite {
-            kind: "netfilter",
-            table: Some(format!("{family} {table}")),
-            chain: text(chain),
-            handle: *handle,
-            owner: Some(owner(snapshot, site))
-                .filter(|owner| *owner != Owner::Unknown)
-                .map(|owner| owner.to_string()),
-            ..none
-        },
-        Site::NoNat { device, .. } => TraceSite { kind: "nat", device: text(device), ..none },
-        Site::NoService { service, device } => {
-            TraceSite { kind: "service", device: text(device), name: text(service), ..none }
-        }
-        Site::Opaque { what } => TraceSite { kind: "opaque", name: text(what), ..none },
-        Site::MissingFact { source } => TraceSite { kind: "missing-fact", name: text(source), ..none },
     }
 }

@@ -11,6 +11,7 @@ mod diff;
 mod discover;
 mod dry_run;
 mod findings;
+mod inventory;
 mod judge;
 mod large;
 mod plan;
@@ -19,6 +20,7 @@ mod reach;
 mod report;
 mod single;
 mod stand_in;
+mod steps;
 mod symptom;
 
 pub use crate::model::Scope;
@@ -27,12 +29,14 @@ pub use course::{RECORD, Record, follow};
 pub use diff::diff;
 pub use discover::{discover, learn};
 pub use dry_run::dry_run;
+pub use inventory::inventory;
 pub use large::full_size;
 pub use plan::{Plan, Trial, plan};
 pub use policy::{hold_against, reduce};
 pub use reach::Reach;
 pub use report::{is_doubtful, report};
 pub use single::{Single, single};
+pub use steps::{add_steps, step};
 
 use kvmnet_reports::{Expected, Predicted};
 

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::wire::{self, Observation};
 use kvmnet_reports::{
-    Cell, CellVerdict, Expected, Finding, Host, Network, Nic, Observed, Proof, Report, SCHEMA, Sender,
-    Severity, Source, SourceStatus, Summary, Verdict, ZoneKind,
+    Cell, CellVerdict, Expected, Finding, Host, Observed, Proof, Report, SCHEMA, Sender, Severity, Source,
+    SourceStatus, Summary, Verdict, ZoneKind,
 };
 
 use super::Plan;
 use super::findings::{Case, findings};
+use super::inventory::inventory;
 use super::judge::{Judgement, Oddity, judge};
 use super::large;
 use crate::checks::{Scene, wire_disagrees};
@@ -77,13 +78,14 @@ pub fn report(
     let scene = Scene { snapshot, topology };
     let findings =
         findings(Case { scene, claims, fates, plan, observations, judgements: &judgements, cells: &matrix });
+    let (networks, nics) = inventory(snapshot, topology);
     let summary = Summary { ok: 0, gaps: 0, unknown: 0, proved: 0, verdict: Verdict::Incomplete };
     let mut report = Report {
         schema: SCHEMA.to_owned(),
         host: host(snapshot),
         sources: sources(snapshot),
-        networks: networks(topology),
-        nics: nics(topology),
+        networks,
+        nics,
         matrix,
         findings,
         policy: None,
@@ -140,6 +142,7 @@ fn cell(topology: &Topology, claim: &Claim, fate: &Fate, judgement: &Judgement) 
         observed: judgement.observed,
         verdict: judgement.verdict,
         note: judgement.note.clone(),
+        steps: Vec::new(),
     }
 }
 
@@ -223,36 +226,6 @@ fn sources(snapshot: &Snapshot) -> Vec<Source> {
                 None => (SourceStatus::Partial, Some(source.caveats.join("; "))),
             };
             Source { name: source.name.to_owned(), status, reason }
-        })
-        .collect()
-}
-
-fn networks(topology: &Topology) -> Vec<Network> {
-    topology
-        .networks
-        .iter()
-        .map(|network| Network {
-            name: network.name.clone(),
-            mode: network.mode.word().to_owned(),
-            bridge: network.bridge.as_ref().map(ToString::to_string),
-            uplink: network.uplink.as_ref().map(|(_, name)| name.to_string()),
-            subnets: network.gateways.iter().map(|net| net.trunc().to_string()).collect(),
-            active: network.active,
-        })
-        .collect()
-}
-
-fn nics(topology: &Topology) -> Vec<Nic> {
-    topology
-        .nics
-        .iter()
-        .map(|nic| Nic {
-            vm: nic.vm.clone(),
-            mac: nic.mac.to_string(),
-            tap: nic.tap.as_ref().map(ToString::to_string),
-            bridge: nic.bridge.as_ref().map(|(_, name)| name.to_string()),
-            network: topology.network_of(nic).map(|network| network.name.clone()),
-            addresses: nic.addresses.iter().map(|known| known.address.to_string()).collect(),
         })
         .collect()
 }

@@ -13,6 +13,7 @@ fn the_report_comes_in_every_format() {
         ("sarif", "{\n  \"$schema\": ", "}\n"),
         ("github", "::error title=kvmnet%3A incomplete on demo::", "\n"),
         ("markdown", "## kvmnet: incomplete on demo\n", "\n"),
+        ("html", "<!DOCTYPE html>", "</html>\n"),
         ("nagios", "KVMNET UNKNOWN - 0 gaps, 1 unknown, 36 ok on demo|", "\n"),
         ("openmetrics", "# HELP kvmnet_", "\n# EOF\n"),
     ] {

@@ -21,6 +21,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     about: "Annotations of a GitHub Actions run",
     write: |input: &Input<'_>, out| write(input.report, out),
     plugin: None,
+    steps: false,
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

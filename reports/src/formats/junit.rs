@@ -17,6 +17,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     about: "JUnit XML, for CI servers",
     write: |input: &Input<'_>, out| write(input.report, out),
     plugin: None,
+    steps: false,
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

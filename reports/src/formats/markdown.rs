@@ -23,6 +23,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     about: "Markdown as GitHub reads it, for job summaries and tickets",
     write: |input: &Input<'_>, out| write(input.report, out),
     plugin: None,
+    steps: false,
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

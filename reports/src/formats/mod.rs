@@ -7,6 +7,7 @@ mod cases;
 mod details;
 
 mod github;
+mod html;
 mod junit;
 mod markdown;
 mod nagios;
@@ -29,6 +30,7 @@ pub const RENDERERS: &[&Renderer] = &[
     &sarif::RENDERER,
     &github::RENDERER,
     &markdown::RENDERER,
+    &html::RENDERER,
     &nagios::RENDERER,
     &openmetrics::RENDERER,
 ];
@@ -55,6 +57,8 @@ pub struct Renderer {
     pub(crate) write: fn(&Input<'_>, &mut dyn io::Write) -> io::Result<()>,
     /// What its reader wants of the program besides, if anything.
     pub(crate) plugin: Option<Plugin>,
+    /// It shows the steps of the claims' packets.
+    pub(crate) steps: bool,
 }
 
 /// The program as a plugin of another one, which has its own exit codes and reads standard output alone.
@@ -75,6 +79,11 @@ impl Renderer {
     /// Writes the report.
     pub fn write(&self, input: &Input<'_>, out: &mut dyn io::Write) -> io::Result<()> {
         (self.write)(input, out)
+    }
+
+    /// Whether it shows the path of each claim's packet ([`crate::Cell::steps`]).
+    pub fn shows_steps(&self) -> bool {
+        self.steps
     }
 
     /// The exit code of a program that wrote the report in this form.

@@ -27,6 +27,7 @@ pub(super) const RENDERER: Renderer = Renderer {
             (format!("KVMNET UNKNOWN - {}\n", inert(&printable_prose(reason))), State::Unknown.exit_code())
         },
     }),
+    steps: false,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]

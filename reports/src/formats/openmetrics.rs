@@ -23,6 +23,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     about: "OpenMetrics, for Prometheus",
     write: |input: &Input<'_>, out| write(input.report, out),
     plugin: None,
+    steps: false,
 };
 
 const VERDICTS: [(CellVerdict, &str); 3] =

@@ -30,6 +30,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     about: "SARIF 2.1.0, for code scanning",
     write: |input, out| json::write(&log(input), out),
     plugin: None,
+    steps: false,
 };
 
 #[derive(Serialize)]

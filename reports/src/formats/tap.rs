@@ -18,6 +18,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     about: "TAP, for test harnesses such as prove",
     write: |input: &Input<'_>, out| write(input.report, out),
     plugin: None,
+    steps: false,
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

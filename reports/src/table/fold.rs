@@ -8,7 +8,7 @@ use crate::{Cell, CellVerdict, Expected, ZoneKind};
 
 /// The kinds of pairs that the matrix has a column for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Pair {
+pub(crate) enum Pair {
     Gateway,
     Internet,
     FromHost,
@@ -20,7 +20,7 @@ pub(super) enum Pair {
 }
 
 impl Pair {
-    pub(super) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Gateway,
         Self::Internet,
         Self::FromHost,
@@ -33,14 +33,14 @@ impl Pair {
 
 /// Where a cell belongs: the network's row, the VM that it is about, the column.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) network: Option<&'a str>,
-    pub(super) vm: Option<&'a str>,
-    pub(super) pair: Pair,
+pub(crate) struct Place<'a> {
+    pub(crate) network: Option<&'a str>,
+    pub(crate) vm: Option<&'a str>,
+    pub(crate) pair: Pair,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn of(cell: &'a Cell) -> Self {
+    pub(crate) fn of(cell: &'a Cell) -> Self {
         let (from, to) = (&cell.from, &cell.to);
         let same = from.network == to.network && from.network.is_some();
         let pair = match (from.zone, to.zone) {

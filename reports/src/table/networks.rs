@@ -23,9 +23,35 @@ const fn heading(pair: Pair) -> Heading {
     }
 }
 
+/// NICs of one network of which the same is to be said.
+pub(crate) struct Kind<'a> {
+    pub(crate) vms: Vec<&'a str>,
+    /// A word for each column.
+    pub(crate) words: Vec<Entry>,
+}
+
+/// A network's row.
+pub(crate) struct Row<'a> {
+    /// The network, none for what is in no network.
+    pub(crate) name: Option<&'a str>,
+    /// What it is, under [`ABOUT`].
+    pub(crate) about: [Entry; 5],
+    /// A word for each column.
+    pub(crate) words: Vec<Entry>,
+}
+
+/// The headings of what a network is.
+pub(crate) const ABOUT: [Heading; 5] = [
+    Heading::new("NETWORK"),
+    Heading::new("MODE"),
+    Heading::new("BRIDGE").dispensable(2),
+    Heading::new("SUBNET").dispensable(3),
+    Heading::new("NICS").number().dispensable(1),
+];
+
 /// The matrix, folded by network and by NIC.
 #[derive(Default)]
-struct Folded<'a> {
+pub(crate) struct Folded<'a> {
     networks: BTreeMap<Option<&'a str>, Folds<'a>>,
     nics: BTreeMap<Option<&'a str>, BTreeMap<&'a str, Folds<'a>>>,
     /// Something is claimed of a pair without a column of its own.
@@ -33,7 +59,7 @@ struct Folded<'a> {
 }
 
 impl<'a> Folded<'a> {
-    fn new(report: &'a Report) -> Self {
+    pub(crate) fn new(report: &'a Report) -> Self {
         let mut folded = Self::default();
         for (_, cell) in report.modelled() {
             let Place { network, vm, pair } = Place::of(cell);
@@ -60,29 +86,66 @@ impl<'a> Folded<'a> {
         entries(folds, counted).filter_map(shown).collect()
     }
 
+    /// The kinds of pairs that there is a column for.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (Pair, Heading)> {
+        let shown = Pair::ALL.into_iter().filter(|pair| *pair != Pair::Else || self.has_else);
+        shown.map(|pair| (pair, heading(pair)))
+    }
+
     fn headings(&self) -> impl Iterator<Item = Heading> {
-        Pair::ALL.into_iter().filter(|pair| *pair != Pair::Else || self.has_else).map(heading)
+        self.columns().map(|(_, heading)| heading)
+    }
+
+    /// A row for each network that is known or claimed of.
+    pub(crate) fn networks(&self, report: &'a Report) -> Vec<Row<'a>> {
+        let empty = Folds::new();
+        let row = |name: Option<&'a str>, network: Option<&Network>| {
+            let plugged = report.nics.iter().filter(|nic| nic.network.as_deref() == name).count();
+            Row {
+                name,
+                about: describe(name, network, plugged),
+                words: self.row(self.networks.get(&name).unwrap_or(&empty), true),
+            }
+        };
+        let mut rows: Vec<_> =
+            report.networks.iter().map(|network| row(Some(&network.name), Some(network))).collect();
+        for name in self.networks.keys() {
+            if !report.networks.iter().any(|network| Some(network.name.as_str()) == *name) {
+                rows.push(row(*name, None));
+            }
+        }
+        rows
+    }
+
+    /// The NICs of a network by what is to be said of them: the most common first, or the better of equally common
+    /// ones.
+    pub(crate) fn kinds(&self, network: Option<&str>) -> Vec<Kind<'a>> {
+        let mut kinds: BTreeMap<Vec<String>, (Kind<'a>, bool)> = BTreeMap::new();
+        for (vm, folds) in self.nics.get(&network).into_iter().flatten() {
+            let words = self.row(folds, false);
+            let key = words.iter().map(|entry| entry.text.clone()).collect();
+            let fine = folds.values().all(super::fold::Fold::is_fine);
+            let kind = kinds.entry(key).or_insert_with(|| (Kind { vms: Vec::new(), words }, fine));
+            kind.0.vms.push(vm);
+        }
+        let mut kinds: Vec<_> = kinds.into_values().rev().collect();
+        kinds.sort_by_key(|(kind, fine)| std::cmp::Reverse((kind.vms.len(), *fine)));
+        kinds.into_iter().map(|(kind, _)| kind).collect()
     }
 
     /// The NICs whose row of words is not their network's most common one.
     fn deviating(&self) -> Vec<(Option<&'a str>, &'a str, Vec<Entry>)> {
         let mut deviating = Vec::new();
-        for (network, nics) in &self.nics {
-            let words =
-                |folds| -> Vec<_> { self.row(folds, false).into_iter().map(|entry| entry.text).collect() };
-            // The most common, or the better of equally common ones.
-            let mut common: BTreeMap<Vec<String>, (usize, bool)> = BTreeMap::new();
-            for folds in nics.values() {
-                let (number, fine) = common.entry(words(folds)).or_default();
-                *number += 1;
-                *fine = folds.values().all(super::fold::Fold::is_fine);
-            }
-            let usual = common.iter().max_by_key(|(_, rank)| **rank).map(|(words, _)| words.clone());
-            for (vm, folds) in nics {
-                if Some(words(folds)) != usual {
-                    deviating.push((*network, *vm, self.row(folds, false)));
-                }
-            }
+        for network in self.nics.keys() {
+            let others = self.kinds(*network).into_iter().skip(1);
+            let mut nics: Vec<_> = others
+                .flat_map(|kind| {
+                    let words = kind.words;
+                    kind.vms.into_iter().map(move |vm| (*network, vm, words.clone()))
+                })
+                .collect();
+            nics.sort_by_key(|(_, vm, _)| *vm);
+            deviating.extend(nics);
         }
         deviating
     }
@@ -109,27 +172,9 @@ pub(crate) fn grid(report: &Report) -> Grid {
 }
 
 fn matrix(report: &Report, folded: &Folded<'_>) -> Grid {
-    let about = [
-        Heading::new("NETWORK"),
-        Heading::new("MODE"),
-        Heading::new("BRIDGE").dispensable(2),
-        Heading::new("SUBNET").dispensable(3),
-        Heading::new("NICS").number().dispensable(1),
-    ];
-    let mut grid = Grid::new(about.into_iter().chain(folded.headings()));
-    let empty = Folds::new();
-    let mut push = |name: Option<&str>, network: Option<&Network>| {
-        let plugged = report.nics.iter().filter(|nic| nic.network.as_deref() == name).count();
-        let words = folded.row(folded.networks.get(&name).unwrap_or(&empty), true);
-        grid.push(describe(name, network, plugged).into_iter().chain(words));
-    };
-    for network in &report.networks {
-        push(Some(&network.name), Some(network));
-    }
-    for name in folded.networks.keys() {
-        if !report.networks.iter().any(|network| Some(network.name.as_str()) == *name) {
-            push(*name, None);
-        }
+    let mut grid = Grid::new(ABOUT.into_iter().chain(folded.headings()));
+    for row in folded.networks(report) {
+        grid.push(row.about.into_iter().chain(row.words));
     }
     grid
 }
@@ -200,20 +245,7 @@ fn names(report: &Report, vm: &str) -> bool {
 
 /// Says what the words of the matrix mean, where one of them is alarming.
 fn legend(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
-    let summary = &report.summary;
-    let mut words = Vec::new();
-    let gap = |expected| {
-        report.modelled().any(|(_, cell)| cell.verdict == CellVerdict::Gap && cell.expected == expected)
-    };
-    if gap(Expected::Allow) {
-        words.push("BROKEN n: n VMs should pass and do not");
-    }
-    if gap(Expected::Deny) {
-        words.push("LEAK n: n VMs pass and must not");
-    }
-    if summary.unknown > 0 {
-        words.push("unknown n: it cannot be said of n VMs");
-    }
+    let mut words = alarming_words(report);
     if words.is_empty() {
         return Ok(());
     }
@@ -226,4 +258,22 @@ fn legend(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<(
         writeln!(out, " {}", Paint::Dim.apply(&line, form.colour))?;
     }
     Ok(())
+}
+
+/// The alarming words that are in the matrix, with what they mean.
+pub(crate) fn alarming_words(report: &Report) -> Vec<&'static str> {
+    let mut words = Vec::new();
+    let gap = |expected| {
+        report.modelled().any(|(_, cell)| cell.verdict == CellVerdict::Gap && cell.expected == expected)
+    };
+    if gap(Expected::Allow) {
+        words.push("BROKEN n: n VMs should pass and do not");
+    }
+    if gap(Expected::Deny) {
+        words.push("LEAK n: n VMs pass and must not");
+    }
+    if report.summary.unknown > 0 {
+        words.push("unknown n: it cannot be said of n VMs");
+    }
+    words
 }

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use serde::de::DeserializeOwned;
+
 /// What the program says of this text; it fails the test if the program is not there or refuses the text.
 pub(crate) fn read(program: &str, arguments: &[&str], package: &str, text: &str) -> String {
     let child = Command::new(program)
@@ -21,14 +23,14 @@ pub(crate) fn read(program: &str, arguments: &[&str], package: &str, text: &str)
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{program} refuses it, or {package} is missing (tests/lab/packages test installs it): {said}\n{text}"
+        "{program} refuses it, or {package} is missing (tests/lab/packages test installs it): {said}\n{text:.2000}"
     );
     writer.join().expect("it does not panic").expect("the program reads to the end");
     String::from_utf8(output.stdout).expect("it says text")
 }
 
 /// What Debian's own Python, which has Debian's packages, says of each text: `script` defines `read(text)`.
-pub(crate) fn python(script: &str, package: &str, texts: &[String]) -> Vec<String> {
+pub(crate) fn python<T: DeserializeOwned>(script: &str, package: &str, texts: &[String]) -> Vec<T> {
     let script = format!(
         "import json, sys\n{script}\nprint(json.dumps([read(text) for text in json.load(sys.stdin)]))"
     );

@@ -42,7 +42,7 @@ fn read(reports: &[Report]) -> Vec<Vec<Case>> {
         let fields: Vec<_> = line.split('\t').map(str::to_owned).collect();
         fields.try_into().unwrap_or_else(|fields| panic!("{fields:?}"))
     };
-    let said = consumer::python(SCRIPT, "python3-junitparser", &texts);
+    let said = consumer::python::<String>(SCRIPT, "python3-junitparser", &texts);
     said.iter().map(|said| said.split('\n').map(case).collect()).collect()
 }
 

@@ -3,9 +3,9 @@
 
 mod consumer;
 mod github;
-#[expect(dead_code, reason = "the tests of the table look at more hosts")]
 #[path = "../hosts/mod.rs"]
 mod hosts;
+mod html;
 mod junit;
 mod markdown;
 mod nagios;

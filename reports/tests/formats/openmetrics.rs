@@ -27,7 +27,7 @@ def read(text):
 /// Every sample: its name, its labels, its value.
 fn read(reports: &[Report]) -> Vec<Vec<Value>> {
     let texts: Vec<_> = reports.iter().map(|report| render("openmetrics", report)).collect();
-    let said = consumer::python(SCRIPT, "python3-prometheus-client", &texts);
+    let said = consumer::python::<String>(SCRIPT, "python3-prometheus-client", &texts);
     said.iter().map(|said| serde_json::from_str(said).expect("JSON")).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Reports of hosts that do not exist.
 
+use kvmnet_reports::trace::{TraceDecision, TraceSite, TraceStep};
 use kvmnet_reports::*;
 
 fn zone(zone: ZoneKind) -> Zone {
@@ -35,7 +36,19 @@ fn cell(from: Zone, to: Zone, traffic: &str, expected: Expected) -> Cell {
         observed,
         verdict: CellVerdict::Ok,
         note: None,
+        steps: vec![
+            step("vnet1", TraceDecision::Pass, "from the VM"),
+            match expected {
+                Expected::Allow => step("forward", TraceDecision::Rewrite, "ip nat: masquerade"),
+                Expected::Deny => step("forward", TraceDecision::Drop, "ip filter FORWARD: policy drop"),
+            },
+        ],
     }
+}
+
+fn step(place: &str, decision: TraceDecision, text: &str) -> TraceStep {
+    let site = TraceSite { kind: "netfilter", owner: Some("Docker".into()), ..TraceSite::default() };
+    TraceStep { reply: false, place: place.into(), decision, text: text.into(), site }
 }
 
 fn network(name: &str, mode: &str, bridge: &str, subnets: &[&str]) -> Network {
@@ -45,6 +58,7 @@ fn network(name: &str, mode: &str, bridge: &str, subnets: &[&str]) -> Network {
         bridge: Some(bridge.into()),
         uplink: (mode != "isolated").then(|| "eth0".into()),
         subnets: subnets.iter().map(|&subnet| subnet.into()).collect(),
+        gateways: subnets.iter().map(|subnet| subnet.replace("0/24", "1")).collect(),
         active: true,
     }
 }
@@ -57,6 +71,7 @@ fn nic(vm: &str, number: usize, bridge: &str, network: &str) -> Nic {
         bridge: Some(bridge.into()),
         network: Some(network.into()),
         addresses: Vec::new(),
+        state: Some(NicState::Up),
     }
 }
 
@@ -290,6 +305,40 @@ pub(crate) fn thousand() -> Report {
     summarise(report)
 }
 
+/// A hundred NICs in ten networks, of which in each other one something is wrong.
+pub(crate) fn hundred() -> Report {
+    many(10, 10)
+}
+
+/// So many networks of all modes with so many NICs each, some of which are off or in the wrong bridge.
+pub(crate) fn many(networks: usize, nics: usize) -> Report {
+    let mut report = healthy();
+    report.matrix.clear();
+    report.nics.clear();
+    report.networks.clear();
+    for net in 0..networks {
+        let (name, bridge) = (format!("net{net}"), format!("virbr{net}"));
+        let mode = ["nat", "isolated", "bridge"][net % 3];
+        report.networks.push(network(&name, mode, &bridge, &[&format!("10.0.{net}.0/24")]));
+        for number in 0..nics {
+            let vm = format!("vm{net:02}-{number:02}");
+            report.matrix.extend(claims(&vm, &name, mode));
+            report.nics.push(Nic {
+                addresses: vec![format!("10.0.{net}.{}", number + 10)],
+                state: Some([NicState::Up, NicState::Up, NicState::Off, NicState::WrongBridge][number % 4]),
+                ..nic(&vm, net * nics + number, &bridge, &name)
+            });
+        }
+    }
+    let breaks = break_cells(&mut report, |cell| {
+        cell.expected == Expected::Allow
+            && cell.to.zone == ZoneKind::Internet
+            && cell.from.vm.as_deref().is_some_and(|name| name.ends_with(['3', '7']))
+    });
+    report.findings = vec![Finding { breaks, ..broken().findings.remove(0) }, broken().findings.remove(2)];
+    summarise(report)
+}
+
 /// The broken host with a policy: it asserts what holds, what does not and what cannot be said, and accepts the
 /// leak for good and a hazard until a day.
 pub(crate) fn policed() -> Report {
@@ -387,11 +436,16 @@ pub(crate) fn invaded(text: &str) -> Report {
     for network in &mut report.networks {
         set(&mut network.name);
         network.bridge.as_mut().map(set);
+        network.uplink.as_mut().map(set);
         network.subnets = vec![text.to_owned()];
+        network.gateways = vec![text.to_owned()];
     }
     for nic in &mut report.nics {
         set(&mut nic.vm);
         nic.network.as_mut().map(set);
+        nic.bridge.as_mut().map(set);
+        nic.tap.as_mut().map(set);
+        nic.addresses = vec![text.to_owned()];
     }
     for cell in &mut report.matrix {
         for zone in [&mut cell.from, &mut cell.to] {
@@ -401,6 +455,11 @@ pub(crate) fn invaded(text: &str) -> Report {
         }
         if cell.verdict != CellVerdict::Ok {
             cell.note = Some(text.to_owned());
+        }
+        for step in &mut cell.steps {
+            set(&mut step.place);
+            set(&mut step.text);
+            step.site.owner.as_mut().map(set);
         }
     }
     let policy = report.policy.as_mut().expect("there is a policy");
