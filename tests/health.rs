@@ -118,3 +118,29 @@ fn what_has_changed_is_said_too() {
     let same = doctor(HOST, &["--since", HOST, "--quiet"]);
     assert_eq!((same.status.code(), text(&same.stdout)), (Some(0), ""));
 }
+
+/// In the journal are entries with fields; where nobody takes them that is said. journald is one of its own, in
+/// namespaces where /run is empty.
+#[test]
+fn findings_are_entries_of_the_journal() {
+    let ill = broken("journal");
+    let script = "set -e; mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/journal /run/log/journal
+        ran() { echo \"$($1 doctor --snapshot $2 --network default --format journal 2>&1; echo exit $?)\"; }
+        ran $0 $1
+        /lib/systemd/systemd-journald 2>/dev/null & journald=$!
+        timeout 30 sh -c 'until [ -S /run/systemd/journal/socket ]; do sleep 0.05; done'
+        ran $0 $1
+        read='journalctl --directory=/run/log/journal --output=cat KVMNET_FINDING=ip-forward-off'
+        timeout 30 sh -c \"until $read | grep .; do sleep 0.05; done\"
+        kill -KILL $journald";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--mount-proc", "bash", "-c", script, PROGRAM, &ill]);
+    let output = command.output().expect("unshare starts");
+    let said = text(&output.stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].contains("cannot write to systemd's journal (/run/systemd/journal/socket)"), "{said}");
+    let codes: Vec<_> = lines.iter().filter(|line| line.starts_with("exit ")).collect();
+    assert_eq!(codes, [&"exit 2", &"exit 1"], "{said}");
+    let entry = lines.last().expect("an entry");
+    assert!(entry.starts_with("error: ") && entry.contains("Fix: sysctl"), "{said}");
+}

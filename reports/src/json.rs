@@ -10,8 +10,7 @@ pub(crate) const RENDERER: Renderer = Renderer {
     name: "json",
     about: "For programs",
     write: |input, out| write(input.report, out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 /// Writes a view as indented JSON with a line feed at the end.

@@ -22,8 +22,7 @@ pub(crate) const RENDERER: Renderer = Renderer {
     name: "table",
     about: "For people",
     write: |input, out| write(input.report, input.form, out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 /// Writes the report as a table with its findings.

@@ -289,7 +289,10 @@ impl Examination {
         self.renderer.write(&input, &mut text).expect("memory takes every byte");
         self.privileges.write().map_err(Failure::Privileges)?;
         if !(self.quiet && has_nothing_to_say(report)) {
-            self.destination.deliver(&text, false)?;
+            match self.renderer.entries(&input).filter(|_| !self.destination.is_file()) {
+                Some(entries) => output::send_to_journal(&entries)?,
+                None => self.destination.deliver(&text, false)?,
+            }
         }
         let Some(destination) = &self.fix_script else { return Ok(()) };
         let mut script = Vec::new();

@@ -42,6 +42,9 @@ pub(crate) enum Failure {
     /// A file could not be written.
     #[error("cannot write {}", name(.path))]
     Write { path: PathBuf, source: io::Error },
+    /// systemd's journal took no entry.
+    #[error("cannot write to systemd's journal ({path})")]
+    Journal { path: &'static str, source: io::Error },
     /// Standard output could not be written.
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
@@ -99,6 +102,9 @@ impl Failure {
                 "run this as root; it needs libvirt's daemon and virsh, ip, nft, and iptables for rules of its form"
                     .to_owned(),
             ),
+            Self::Journal { .. } => {
+                Some("does systemd-journald run here? `-o FILE` writes the entries into a file".to_owned())
+            }
             Self::NotAState { .. } => {
                 Some("use another file, or remove this one if it is of no use any more: then everything is told anew".to_owned())
             }

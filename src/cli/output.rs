@@ -3,7 +3,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -117,6 +119,21 @@ impl Destination {
                 .map_err(|source| Failure::Write { path: path.clone(), source }),
         }
     }
+}
+
+/// Where journald takes entries (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+const JOURNAL: &str = "/run/systemd/journal/socket";
+/// How long journald may be busy before it takes the next entry.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends entries to systemd's journal.
+pub(crate) fn send_to_journal(entries: &[String]) -> Result<(), Failure> {
+    let send = || {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(JOURNAL_PATIENCE))?;
+        entries.iter().try_for_each(|entry| socket.send_to(entry.as_bytes(), JOURNAL).map(drop))
+    };
+    send().map_err(|source| Failure::Journal { path: JOURNAL, source })
 }
 
 /// Replaces a file at once. Devices and pipes are written to, never replaced; of a symbolic link the

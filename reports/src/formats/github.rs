@@ -20,8 +20,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     name: "github",
     about: "Annotations of a GitHub Actions run",
     write: |input: &Input<'_>, out| write(input.report, out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

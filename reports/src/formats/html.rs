@@ -33,8 +33,8 @@ pub(super) const RENDERER: Renderer = Renderer {
     name: "html",
     about: "One page for a browser, without any request to anybody",
     write: |input: &Input<'_>, out| write(input, out),
-    plugin: None,
     steps: true,
+    ..Renderer::USUAL
 };
 
 fn write(input: &Input<'_>, out: &mut dyn io::Write) -> io::Result<()> {

@@ -16,8 +16,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     name: "junit",
     about: "JUnit XML, for CI servers",
     write: |input: &Input<'_>, out| write(input.report, out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

@@ -22,8 +22,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     name: "markdown",
     about: "Markdown as GitHub reads it, for job summaries and tickets",
     write: |input: &Input<'_>, out| write(input.report, out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod details;
 
 mod github;
 mod html;
+mod journal;
 mod junit;
 mod markdown;
 mod nagios;
@@ -32,6 +33,7 @@ pub const RENDERERS: &[&Renderer] = &[
     &markdown::RENDERER,
     &html::RENDERER,
     &nagios::RENDERER,
+    &journal::RENDERER,
     &openmetrics::RENDERER,
 ];
 
@@ -59,6 +61,8 @@ pub struct Renderer {
     pub(crate) plugin: Option<Plugin>,
     /// It shows the steps of the claims' packets.
     pub(crate) steps: bool,
+    /// The entries of a log into which they are to be sent, each as it is taken there.
+    pub(crate) entries: Option<fn(&Input<'_>) -> Vec<String>>,
 }
 
 /// The program as a plugin of another one, which has its own exit codes and reads standard output alone.
@@ -71,6 +75,10 @@ pub(crate) struct Plugin {
 }
 
 impl Renderer {
+    /// What all renderers have that say nothing else.
+    pub(crate) const USUAL: Self =
+        Self { name: "", about: "", write: |_, _| Ok(()), plugin: None, steps: false, entries: None };
+
     /// The renderer of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         RENDERERS.iter().copied().find(|renderer| renderer.name == name)
@@ -84,6 +92,11 @@ impl Renderer {
     /// Whether it shows the path of each claim's packet ([`crate::Cell::steps`]).
     pub fn shows_steps(&self) -> bool {
         self.steps
+    }
+
+    /// The entries to be sent to systemd's journal, if this is its form.
+    pub fn entries(&self, input: &Input<'_>) -> Option<Vec<String>> {
+        self.entries.map(|entries| entries(input))
     }
 
     /// The exit code of a program that wrote the report in this form.

@@ -27,7 +27,7 @@ pub(super) const RENDERER: Renderer = Renderer {
             (format!("KVMNET UNKNOWN - {}\n", inert(&printable_prose(reason))), State::Unknown.exit_code())
         },
     }),
-    steps: false,
+    ..Renderer::USUAL
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]

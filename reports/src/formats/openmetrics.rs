@@ -22,8 +22,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     name: "openmetrics",
     about: "OpenMetrics, for Prometheus",
     write: |input: &Input<'_>, out| write(input.report, out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 const VERDICTS: [(CellVerdict, &str); 3] =

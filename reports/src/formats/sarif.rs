@@ -29,8 +29,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     name: "sarif",
     about: "SARIF 2.1.0, for code scanning",
     write: |input, out| json::write(&log(input), out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 #[derive(Serialize)]

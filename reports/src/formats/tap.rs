@@ -17,8 +17,7 @@ pub(super) const RENDERER: Renderer = Renderer {
     name: "tap",
     about: "TAP, for test harnesses such as prove",
     write: |input: &Input<'_>, out| write(input.report, out),
-    plugin: None,
-    steps: false,
+    ..Renderer::USUAL
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {

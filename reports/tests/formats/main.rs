@@ -6,6 +6,7 @@ mod github;
 #[path = "../hosts/mod.rs"]
 mod hosts;
 mod html;
+mod journal;
 mod junit;
 mod markdown;
 mod nagios;
