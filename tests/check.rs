@@ -152,16 +152,63 @@ fn without_libvirt_nothing_is_said() {
 fn a_policy_is_drafted_looked_over_and_holds() {
     let path = policy("draft", "");
     let path = utf8(&path);
-    let drafted = kvmnet(&["policy", "init", "--snapshot", HOST, "-o", path]);
+    fs::write(path, "hours of work").expect("a file can be written");
+    let init = ["policy", "init", "--snapshot", HOST, "-o", path];
+    let refused = kvmnet(&init);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("draft.yaml is there already\n\nhint: --force"));
+    assert_eq!(fs::read_to_string(path).expect("the file"), "hours of work");
+    let drafted = kvmnet(&[&init[..], &["--force"]].concat());
     assert_eq!(drafted.status.code(), Some(0), "{}", text(&drafted.stderr));
     let linted = kvmnet(&["policy", "lint", path, "--snapshot", HOST]);
     assert_eq!(linted.status.code(), Some(0), "{}", text(&linted.stderr));
     assert!(text(&linted.stdout).contains("assertions, 0 findings accepted"), "{}", text(&linted.stdout));
     assert_eq!(check(Path::new(path), &[]).status.code(), Some(0));
-    let expired = policy("expired", "version: 1\naccept: [{finding: x, reason: y, until: 2020-01-01}]\n");
-    let linted = kvmnet(&["policy", "lint", utf8(&expired)]);
+}
+
+#[test]
+fn what_is_accepted_no_more_is_said_wherever_the_policy_is_used() {
+    let entry = "accept: [{finding: network-inactive, reason: <b>, until: 2020-01-01}]\n";
+    let path = policy("expired", &format!("{GOOD}{entry}"));
+    let linted = kvmnet(&["policy", "lint", utf8(&path)]);
     assert_eq!(linted.status.code(), Some(0));
-    assert!(text(&linted.stderr).contains("since 2020-01-01"), "{}", text(&linted.stderr));
+    assert!(text(&linted.stderr).starts_with("note: ") && text(&linted.stderr).contains("2020-01-01"));
+    for format in ["table", "json", "junit", "tap", "sarif", "github", "markdown", "nagios"] {
+        for subcommand in [&["check", utf8(&path)][..], &["doctor", "--policy", utf8(&path)]] {
+            let output = kvmnet(&[subcommand, &["--snapshot", HOST, "--format", format]].concat());
+            assert!(text(&output.stdout).contains("2020-01-01"), "{format}: {}", text(&output.stdout));
+        }
+    }
+}
+
+#[test]
+fn what_is_accepted_must_be_known() {
+    for (name, entry, said) in [
+        ("no-finding", "finding: network-inactve", "did you mean `network-inactive`?"),
+        ("nobody", "finding: '*', on: 'vm:wbe1'", "did you mean `web1`?"),
+        ("no-network", "finding: 'network-*', on: 'network:isolated'", "there is no network `isolated`"),
+    ] {
+        let path = policy(name, &format!("version: 1\naccept:\n  - {{{entry}, reason: x}}\n"));
+        let linted = kvmnet(&["policy", "lint", utf8(&path), "--snapshot", HOST]);
+        assert_eq!(linted.status.code(), Some(2), "{entry}");
+        let error = text(&linted.stderr);
+        assert!(error.contains(&format!("{name}.yaml:3: ")) && error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn what_never_ends_is_not_read_on() {
+    let path = policy("endless", GOOD);
+    for arguments in [
+        &["check", "/dev/zero"][..],
+        &["check", utf8(&path), "--snapshot", "/dev/zero"],
+        &["doctor", "--snapshot", HOST, "--state", "/dev/zero"],
+    ] {
+        let output = kvmnet(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        let error = text(&output.stderr);
+        assert!(error.contains("/dev/zero: it is larger than ") && error.contains(" MiB"), "{error}");
+    }
 }
 
 /// The policy in the documentation is one.

@@ -93,10 +93,41 @@ fn what_stays_is_said_to_stay() {
     );
 }
 
+/// The host's verdict first: a state that a power failure damaged is begun anew, and kept beside the new one.
+#[test]
+fn a_damaged_state_keeps_nobody_from_a_verdict() {
+    let ill = broken("damaged");
+    let state = file("damaged-state.json");
+    let kept = file("damaged-state.json.corrupt");
+    for (content, said) in [
+        ("", "is empty"),
+        ("\0\0\0", "is empty"),
+        ("{", "is damaged"),
+        ("{\"schema\": \"kvmnet.state/1\", \"fin", "is damaged"),
+        ("{\"schema\": \"kvmnet.state/1\", \"findings\": 1}", "does not fit"),
+        ("{\"schema\": \"kvmnet.state/9\", \"findings\": {}}", "is of another version"),
+    ] {
+        fs::write(&state, content).expect("a file can be written");
+        let output = doctor(&ill, &["--quiet", "--state", utf8(&state)]);
+        assert_eq!(output.status.code(), Some(1), "{content}");
+        assert!(text(&output.stdout).contains("ip-forward-off"), "{}", text(&output.stdout));
+        let warning = text(&output.stderr);
+        assert!(warning.starts_with("warning: the state ") && warning.contains(said), "{warning}");
+        if said == "is empty" {
+            assert!(!kept.exists() && !warning.contains(".corrupt"), "{warning}");
+        } else {
+            assert_eq!(fs::read_to_string(&kept).expect("it is kept"), content);
+            assert!(warning.contains("damaged-state.json.corrupt"), "{warning}");
+        }
+        let again = doctor(&ill, &["--quiet", "--state", utf8(&state)]);
+        assert_eq!((again.status.code(), text(&again.stdout), text(&again.stderr)), (Some(1), "", ""));
+    }
+}
+
 #[test]
 fn what_is_no_state_is_refused_and_kept() {
     let state = file("no-state.json");
-    for content in ["", "{", "{\"schema\": \"kvmnet.state/9\", \"findings\": {}}", "my notes"] {
+    for content in ["my notes", "[1]", "{\"schema\": \"kvmnet.snapshot/1\"}", "{}"] {
         fs::write(&state, content).expect("a file can be written");
         let output = doctor(HOST, &["--state", utf8(&state)]);
         assert_eq!(output.status.code(), Some(2), "{content}");

@@ -360,6 +360,18 @@ pub struct Policy {
     pub assertions: Vec<Assertion>,
     /// The findings that it accepts, with its reasons. They are not among the report's findings.
     pub accepted: Vec<Accepted>,
+    /// What is to be known of the file: what it accepts no more.
+    #[serde(default)]
+    pub notes: Vec<PolicyNote>,
+}
+
+/// What is to be known of a line of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyNote {
+    /// The line of the file, from 1.
+    pub line: usize,
+    /// What is to be known.
+    pub text: String,
 }
 
 /// One sentence of a policy: who must reach whom, or must not.

@@ -1,7 +1,5 @@
 //! The facts: read from this host, or from a snapshot that was taken earlier.
 
-use std::fs;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::failure::Failure;
+use super::read::{self, Limit};
 use super::{plan, progress};
 
 /// How long libvirt and DHCP servers are waited for, unless the user says otherwise.
@@ -83,18 +82,8 @@ impl Origin {
 
 /// The facts of a recorded host.
 pub(super) fn recorded(path: &Path) -> Result<Snapshot, Failure> {
-    parse(path, &read(path)?)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().read_to_end(&mut bytes)
-    } else {
-        fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.map_err(|source| Failure::ReadSnapshot { path: path.to_owned(), source })?;
-    Ok(bytes)
+    let bytes = read::file_or_input(path, Limit::SNAPSHOT);
+    parse(path, &bytes.map_err(|source| Failure::ReadSnapshot { path: path.to_owned(), source })?)
 }
 
 /// What every file of kvmnet begins with.

@@ -33,6 +33,9 @@ pub(crate) enum Failure {
     /// The policy says something that cannot be used.
     #[error("{0}")]
     BadPolicy(Box<BadPolicy>),
+    /// What would be overwritten.
+    #[error("{} is there already", name(.path))]
+    Exists { path: PathBuf },
     /// What is remembered could not be had.
     #[error("cannot read the state {}", name(.path))]
     ReadState { path: PathBuf, source: io::Error },
@@ -98,6 +101,7 @@ impl Failure {
             Self::ReadPolicy { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`kvmnet policy init` writes one from the present state, to begin with".to_owned())
             }
+            Self::Exists { .. } => Some("--force overwrites it".to_owned()),
             Self::Unplannable { .. } | Self::StartPlan { .. } => Some(
                 "run this as root; it needs libvirt's daemon and virsh, ip, nft, and iptables for rules of its form"
                     .to_owned(),
@@ -109,7 +113,7 @@ impl Failure {
                 Some("use another file, or remove this one if it is of no use any more: then everything is told anew".to_owned())
             }
             Self::BadPolicy(bad) => {
-                bad.wanted.as_ref().map(|(wanted, known)| did_you_mean("name", wanted, known))
+                bad.wanted.as_ref().map(|(wanted, known)| did_you_mean(bad.kind, wanted, known))
             }
             Self::ReadSnapshot { .. }
             | Self::ReadPolicy { .. }

@@ -26,6 +26,7 @@ mod policy_file;
 mod ports;
 mod private;
 mod progress;
+mod read;
 mod select;
 mod snapshot;
 mod state;

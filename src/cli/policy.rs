@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use kvmnet_probes::privilege::Privileges;
+use kvmnet_reports::text::printable_prose;
 
 use super::failure::Failure;
 use super::output::Destination;
@@ -39,6 +40,9 @@ enum Command {
         /// Write to this file, as a whole or not at all [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Overwrite the file if it is there already
+        #[arg(long, requires = "output")]
+        force: bool,
     },
     /// Say what is wrong with a policy; with a recorded host also which names in it mean nobody there
     Lint {
@@ -53,12 +57,16 @@ enum Command {
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Init { facts, output } => init(facts, output),
+        Command::Init { facts, output, force } => init(facts, output, force),
         Command::Lint { policy, snapshot } => lint(policy, snapshot),
     }
 }
 
-fn init(facts: facts::Arguments, output: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+fn init(facts: facts::Arguments, output: Option<PathBuf>, force: bool) -> anyhow::Result<ExitCode> {
+    // It may hold what took somebody hours.
+    if let Some(path) = output.as_ref().filter(|path| path.is_file() && !force) {
+        return Err(Failure::Exists { path: path.clone() }.into());
+    }
     let destination = Destination::from(output);
     let origin = facts.origin(facts::DEADLINE)?;
     let privileges = Privileges::confine(destination.is_file()).map_err(Failure::Privileges)?;
@@ -77,24 +85,20 @@ fn lint(policy: PathBuf, snapshot: Option<PathBuf>) -> anyhow::Result<ExitCode> 
         let facts = Facts::new(&snapshot);
         let looked_up = file.policy.refine(&mut topology).and_then(|()| {
             file.policy.open(&topology, &mut [])?;
+            file.policy.look_up(&topology)?;
             let alike = representatives(&facts, &topology);
             expand(&file.policy.assertions, (&snapshot, &topology), &file.policy.internet, &alike)
         });
         looked_up.map_err(|error| file.unmatched(&error, &snapshot))?;
     }
-    let (_, policy) = file.held();
-    let expired = policy.accept.iter().filter(|accept| accept.until.is_some_and(|until| until < file.today));
-    for accept in expired {
-        let until = accept.until.map(|until| until.to_string()).unwrap_or_default();
-        exit::tell(&format!(
-            "note: line {}: nothing is accepted by this any more since {until}\n",
-            accept.line
-        ));
+    let (name, policy) = file.held();
+    for note in policy.expired(file.today) {
+        exit::tell(&format!("note: {}\n", printable_prose(&format!("{name}:{}: {}", note.line, note.value))));
     }
     let count = |number, noun| kvmnet_reports::text::count(number, noun);
     let text = format!(
         "{}: {}, {} accepted\n",
-        kvmnet_reports::text::printable_prose(file.held().0),
+        printable_prose(name),
         count(policy.assertions.len(), "assertion"),
         count(policy.accept.len(), "finding"),
     );

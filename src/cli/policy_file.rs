@@ -1,7 +1,7 @@
 //! Policy files: read, and told what is wrong with them by the line.
 
+use std::fmt;
 use std::path::PathBuf;
-use std::{fmt, fs};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -9,7 +9,9 @@ use jiff::tz::TimeZone;
 use kvmnet_probes::facts::Snapshot;
 
 use super::failure::{Failure, name};
-use crate::model::policy::{Policy, Unmatched, parse};
+use super::read::{self, Limit};
+use crate::checks::CHECKS;
+use crate::model::policy::{At, Policy, Unmatched, parse};
 
 /// A policy, and what is needed to speak of it.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct BadPolicy {
     what: String,
     /// The line as it stands there.
     pub(super) place: Vec<String>,
+    /// What kind of name is missing.
+    pub(super) kind: &'static str,
     /// A name that nobody has, and those that there are.
     pub(super) wanted: Option<(String, Vec<String>)>,
 }
@@ -42,17 +46,38 @@ impl fmt::Display for BadPolicy {
 
 impl PolicyFile {
     pub(super) fn read(path: PathBuf) -> Result<Self, Failure> {
-        let text =
-            fs::read_to_string(&path).map_err(|source| Failure::ReadPolicy { path: path.clone(), source })?;
+        let text = read::text(&path, Limit::POLICY)
+            .map_err(|source| Failure::ReadPolicy { path: path.clone(), source })?;
         let policy = parse(&text).map_err(|error| {
             let place = place(&text, error.line, Some(error.column));
-            let bad =
-                BadPolicy { path: path.clone(), line: error.line, what: error.what, place, wanted: None };
+            let (path, kind) = (path.clone(), "word");
+            let bad = BadPolicy { path, line: error.line, what: error.what, place, kind, wanted: None };
             Failure::BadPolicy(Box::new(bad))
         })?;
         let name = path.display().to_string();
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        Ok(Self { path, name, text, policy, today })
+        let file = Self { path, name, text, policy, today };
+        file.look_up_findings()?;
+        Ok(file)
+    }
+
+    /// Whether each finding that is accepted can be one.
+    fn look_up_findings(&self) -> Result<(), Failure> {
+        for At { value, line } in self.policy.accept.iter().map(|accept| &accept.finding) {
+            if CHECKS.iter().any(|check| value.matches(check.id)) {
+                continue;
+            }
+            let known = CHECKS.iter().map(|check| check.id.to_owned()).collect();
+            return Err(Failure::BadPolicy(Box::new(BadPolicy {
+                path: self.path.clone(),
+                what: format!("there is no finding `{value}`"),
+                line: *line,
+                place: place(&self.text, *line, None),
+                kind: "check",
+                wanted: Some((value.to_string(), known)),
+            })));
+        }
+        Ok(())
     }
 
     /// The file's name and what it says.
@@ -71,6 +96,7 @@ impl PolicyFile {
             what: error.what.clone(),
             line: error.line,
             place: place(&self.text, error.line, None),
+            kind: "name",
             wanted: error.wanted.clone(),
         }))
     }

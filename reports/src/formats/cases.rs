@@ -148,7 +148,15 @@ fn policy_cases(report: &Report, policy: &Policy) -> Vec<Case> {
         let (outcome, why) = (Outcome::Skip, acceptance(accepted));
         Case { outcome, why, details, place: Some((file(), accepted.line)), ..case }
     });
-    assertions.chain(accepted).collect()
+    let notes = policy.notes.iter().map(|note| Case {
+        group: "policy".to_owned(),
+        name: format!("line {}", note.line),
+        outcome: Outcome::Pass,
+        why: String::new(),
+        details: vec![("note", printable_prose(&note.text).into_owned())],
+        place: Some((file(), note.line)),
+    });
+    assertions.chain(accepted).chain(notes).collect()
 }
 
 /// What was not read is an error, unless the verdict holds without it.

@@ -95,7 +95,7 @@ fn of_finding(report: &Report, finding: &Finding) -> Annotation {
 /// Assertions that do not hold, and findings that are accepted.
 fn of_policy(report: &Report) -> Vec<Annotation> {
     let Some(policy) = &report.policy else { return Vec::new() };
-    let Policy { file, assertions, accepted } = policy;
+    let Policy { file, assertions, accepted, notes } = policy;
     let place = |line| Some((printable_prose(file).into_owned(), line));
     let failing = assertions.iter().filter(|assertion| assertion.verdict != CellVerdict::Ok);
     let failing = failing.map(|assertion| Annotation {
@@ -115,7 +115,13 @@ fn of_policy(report: &Report) -> Vec<Annotation> {
         place: place(accepted.line),
         message: acceptance(accepted),
     });
-    failing.chain(accepted).collect()
+    let notes = notes.iter().map(|note| Annotation {
+        level: Level::Warning,
+        title: "the policy accepts this no more".to_owned(),
+        place: place(note.line),
+        message: printable_prose(&note.text).into_owned(),
+    });
+    failing.chain(accepted).chain(notes).collect()
 }
 
 fn of_run(report: &Report) -> Annotation {

@@ -159,6 +159,12 @@ fn assertions(report: &Report, policy: &Policy, out: &mut dyn io::Write) -> io::
         let said = inline(&acceptance(accepted));
         writeln!(out, "- line {}: {}: {}: {said}", accepted.line, code(&id), inline(&title))?;
     }
+    if !policy.notes.is_empty() {
+        writeln!(out, "\n#### Notes\n")?;
+    }
+    for note in &policy.notes {
+        writeln!(out, "- line {}: {}", note.line, inline(&printable_prose(&note.text)))?;
+    }
     Ok(())
 }
 

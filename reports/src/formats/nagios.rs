@@ -114,6 +114,9 @@ fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         for accepted in policy.accepted.iter().take(TOLD) {
             line(format!("{}: {}", printable_prose(&accepted.finding.title), acceptance(accepted)))?;
         }
+        for note in policy.notes.iter().take(TOLD) {
+            line(format!("policy line {}: {}", note.line, printable_prose(&note.text)))?;
+        }
     }
     details::unread(report).try_for_each(|(name, status, reason)| line(format!("{status}: {name}: {reason}")))
 }

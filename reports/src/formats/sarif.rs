@@ -382,16 +382,20 @@ fn log<'a>(input: &'a Input<'a>) -> Log<'a> {
 /// What could not be read is said of the run, not of the host.
 fn invocation(report: &Report) -> Invocation {
     let level = |status: &str| if status == "not read" { Level::Error } else { Level::Warning };
-    let notifications = details::unread(report).map(|(name, status, reason)| Notification {
+    let unread = details::unread(report).map(|(name, status, reason)| Notification {
         level: level(status),
         message: Message::plain(&format!("{status}: {name}: {reason}")),
+    });
+    let notes = report.policy.iter().flat_map(|policy| &policy.notes).map(|note| Notification {
+        level: Level::Warning,
+        message: Message::plain(&format!("policy line {}: {}", note.line, printable_prose(&note.text))),
     });
     Invocation {
         execution_successful: report.sources.iter().all(|source| source.status != SourceStatus::Missing),
         exit_code: report.summary.verdict.exit_code(),
         start_time_utc: details::taken(report)
             .map(|taken| taken.to_rfc3339_opts(SecondsFormat::Millis, true)),
-        tool_execution_notifications: notifications.collect(),
+        tool_execution_notifications: unread.chain(notes).collect(),
     }
 }
 

@@ -31,6 +31,13 @@ pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io
             writeln!(out, "{}", Paint::Dim.apply(&line, form.colour))?;
         }
     }
+    for note in &policy.notes {
+        let line = format!("{}:{} {}", printable(&policy.file), note.line, printable_prose(&note.text));
+        writeln!(out)?;
+        for line in wrap(&line, form.width) {
+            writeln!(out, "{}", Paint::Yellow.apply(&line, form.colour))?;
+        }
+    }
     Ok(())
 }
 

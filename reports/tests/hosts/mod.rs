@@ -391,6 +391,11 @@ pub(crate) fn policed() -> Report {
                 line: 23,
             },
         ],
+        notes: vec![PolicyNote {
+            line: 28,
+            text: "`mtu-differs` is not accepted any more, 2026-01-31 was the last day: until the switch is replaced"
+                .into(),
+        }],
     });
     summarise(report)
 }

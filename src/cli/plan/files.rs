@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kvmnet_probes::facts::{IfName, Interface, InterfaceSource, Mac, NetworkConfig};
@@ -10,9 +10,7 @@ use kvmnet_probes::sources::libvirt_xml::{Definition, Error as XmlError};
 use kvmnet_reports::text::printable;
 
 use super::host::counted;
-
-/// More than this no file of a plan has: a device that never ends is none.
-const MOST_BYTES: u64 = 16 << 20;
+use crate::cli::read::{self, Limit};
 
 /// libvirt's own name for the file that chooses its firewall backend.
 pub(super) const NETWORK_CONF: &str = "network.conf";
@@ -90,8 +88,6 @@ pub(super) enum BadPlan {
     Xml(String, #[source] XmlError),
     #[error("{0}: no file of a plan, whose names end with .xml, .nft, .v4 or .v6 (or are network.conf)")]
     Stranger(String),
-    #[error("{0}: larger than {MOST_BYTES} bytes")]
-    TooLarge(String),
     #[error("{file} and {other} both define the {kind} {name}")]
     Twice { kind: &'static str, name: String, file: String, other: String },
     #[error("{file}: domain {domain} is in the network {network}, which no file defines")]
@@ -135,7 +131,8 @@ impl Plan {
         if end != "xml" && loader.is_none() && file != NETWORK_CONF {
             return Err(BadPlan::Stranger(printable(file).into_owned()));
         }
-        let text = text(&directory.join(file), file)?;
+        let path = directory.join(file);
+        let text = read::text(&path, Limit::PLAN).map_err(|error| BadPlan::Unreadable(path, error))?;
         let file = file.to_owned();
         if let Some(&(_, loader)) = loader {
             let late = file.starts_with(LATE);
@@ -226,14 +223,6 @@ impl Plan {
     pub(super) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.domains.iter().flat_map(|domain| &domain.interfaces)
     }
-}
-
-fn text(path: &Path, file: &str) -> Result<String, BadPlan> {
-    let unreadable = |error| BadPlan::Unreadable(path.to_owned(), error);
-    let mut text = String::new();
-    let opened = fs::File::open(path).map_err(unreadable)?;
-    let read = opened.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if read as u64 > MOST_BYTES { Err(BadPlan::TooLarge(printable(file).into_owned())) } else { Ok(text) }
 }
 
 /// No name is there twice.

@@ -125,7 +125,7 @@ impl<'a> Expander<'a> {
             pairs.extend(receivers.iter().filter(|to| self.can_meet(*from, **to)).map(|to| (*from, *to)));
         }
         if pairs.is_empty() {
-            let what = "no packet goes between these: one end is a VM, or both are the outside and the host";
+            let what = "no packet goes between these: one end must be a VM, or they must be the outside and the host";
             return Err(Unmatched::new(what.to_owned(), *line));
         }
         let mut off: BTreeSet<&str> = BTreeSet::new();

@@ -8,6 +8,7 @@ mod draft;
 mod expand;
 mod read;
 mod select;
+mod wording;
 
 pub use draft::draft;
 pub use expand::{Expansion, Reading, Unmatched, expand};
@@ -69,9 +70,9 @@ pub struct Forward {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accept {
     /// Its id, or a pattern of ids.
-    pub finding: WildMatch,
+    pub finding: At<WildMatch>,
     /// About whom, as in a finding's subjects; none: about anybody.
-    pub on: Vec<WildMatch>,
+    pub on: Vec<At<WildMatch>>,
     /// Why.
     pub reason: String,
     /// The last day on which it is.
@@ -128,11 +129,46 @@ impl Policy {
     /// What accepts the finding on this day.
     pub fn accepts(&self, finding: &Finding, today: Date) -> Option<&Accept> {
         self.accept.iter().find(|accept| {
-            let about = |pattern: &WildMatch| finding.subjects.iter().any(|subject| pattern.matches(subject));
-            accept.finding.matches(&finding.id)
+            let about = |on: &At<WildMatch>| finding.subjects.iter().any(|subject| on.value.matches(subject));
+            accept.finding.value.matches(&finding.id)
                 && (accept.on.is_empty() || accept.on.iter().any(about))
                 && accept.until.is_none_or(|until| today <= until)
         })
+    }
+
+    /// What accepts nothing any more on this day, and why.
+    pub fn expired(&self, today: Date) -> impl Iterator<Item = At<String>> {
+        self.accept.iter().filter_map(move |accept| {
+            let until = accept.until.filter(|until| *until < today)?;
+            let Accept { finding, reason, line, .. } = accept;
+            let value =
+                format!("`{}` is not accepted any more, {until} was the last day: {reason}", finding.value);
+            Some(At { value, line: *line })
+        })
+    }
+
+    /// Whether whom accepted findings are about is there. Devices are not looked for: that one is gone may be what is
+    /// accepted.
+    pub fn look_up(&self, topology: &Topology) -> Result<(), Unmatched> {
+        for At { value, line } in self.accept.iter().flat_map(|accept| &accept.on) {
+            let pattern = value.to_string();
+            match pattern.split_once(':') {
+                Some(("vm", name)) => {
+                    let name = WildMatch::new(name);
+                    if !topology.nics.iter().any(|nic| name.matches(&nic.vm)) {
+                        return Err(Unmatched::vm(&name, *line, topology));
+                    }
+                }
+                Some(("network", name)) => {
+                    let wanted = WildMatch::new(name);
+                    if !topology.networks.iter().any(|network| wanted.matches(&network.name)) {
+                        return Err(Unmatched::network(name, *line, topology));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 use wildmatch::WildMatch;
 
-use super::{Accept, Assertion, At, Forward, Mode, Policy, Selector};
+use super::{Accept, Assertion, At, Forward, Mode, Policy, Selector, wording};
 use crate::model::Protocol;
 
 /// What is wrong with a policy file, and where.
@@ -64,9 +64,9 @@ struct RawForward {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAccept {
-    finding: String,
+    finding: Spanned<String>,
     #[serde(default)]
-    on: OneOrMany<String>,
+    on: OneOrMany<Parsed<Subject>>,
     reason: Spanned<String>,
     until: Option<Parsed<Day>>,
 }
@@ -88,14 +88,10 @@ pub fn parse(text: &str) -> Result<Policy, Malformed> {
     if text.trim().is_empty() {
         return Err(Malformed { what: "the policy is empty".to_owned(), line: 1, column: 1 });
     }
+    wording::refuse_tags(text)?;
     let document: Document = serde_saphyr::from_str(text).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (number(at.line()), number(at.column())));
-        let what = error.without_snippet().to_string();
-        // It says the place, too.
-        let what =
-            what.split_once(&format!("line {line} column {column}: ")).map_or(&*what, |(_, what)| what);
-        let place = format!(" at line {line}, column {column}");
-        Malformed { what: what.strip_suffix(&place).unwrap_or(what).to_owned(), line, column }
+        Malformed { what: wording::of(&error), line, column }
     })?;
     if document.version.value != VERSION {
         let what = format!("this kvmnet reads policies of version {VERSION}");
@@ -107,9 +103,10 @@ pub fn parse(text: &str) -> Result<Policy, Malformed> {
         if reason.value.trim().is_empty() {
             return Err(wrong("a finding is accepted for a reason: say which".to_owned(), &reason));
         }
-        let on = on.0.iter().map(|pattern| WildMatch::new(&pattern.value)).collect();
+        let finding = At { line: self::line(&finding), value: WildMatch::new(&finding.value) };
+        let on = on.0.into_iter().map(|on| At { line: self::line(&on), value: on.value.0.0 }).collect();
         let until = until.map(|until| until.0.0);
-        Ok(Accept { finding: WildMatch::new(&finding), on, reason: reason.value, until, line })
+        Ok(Accept { finding, on, reason: reason.value, until, line })
     });
     let forwards = document.forwards.into_iter().map(|raw| {
         let traffic = protocols(&raw.traffic)?;
@@ -148,6 +145,12 @@ fn assertion(raw: Spanned<RawAssertion>) -> Result<Assertion, Malformed> {
             return Err(wrong("an assertion either allows or denies something".to_owned(), &place));
         }
     };
+    let at_gateway = from.0.iter().find(|end| end.value.0.is_gateway());
+    if let Some(end) = at_gateway {
+        let what =
+            "`gateway` stands in `to` alone, where it is that of the VM in `from`; the host's end is `host`";
+        return Err(wrong(what.to_owned(), end));
+    }
     let traffic = protocols(&kinds)?;
     if expected == Expected::Allow {
         let vague = kinds.0.iter().find(|kind| !kind.value.0.is_one());
@@ -219,6 +222,9 @@ impl FromStr for Kind {
                 let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
                 let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
                 let (first, last) = (port(first)?, port(last)?);
+                if first == 0 {
+                    return Err(format!("`{text}`: there is no port 0, ports are 1-65535"));
+                }
                 if first > last {
                     return Err(format!("`{ports}` ends before it begins"));
                 }
@@ -233,6 +239,27 @@ impl FromStr for Kind {
             ("tcp", ports) => Ok(Self::Of(Protocol::Tcp(ports.unwrap_or_else(all)))),
             ("udp", ports) => Ok(Self::Of(Protocol::Udp(ports.unwrap_or_else(all)))),
             _ => Err(wrong()),
+        }
+    }
+}
+
+/// Whom a finding is about.
+struct Subject(WildMatch);
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_pattern = |text: &str| text.contains(['*', '?']);
+        let known = match text.split_once(':') {
+            Some(("vm" | "network" | "link", name)) => !name.is_empty(),
+            Some((kind, _)) => is_pattern(kind),
+            None => text == "host" || is_pattern(text),
+        };
+        if known {
+            Ok(Self(WildMatch::new(text)))
+        } else {
+            Err(format!("`{text}` is none of vm:NAME, network:NAME, link:NAME, host"))
         }
     }
 }

@@ -92,6 +92,15 @@ impl fmt::Display for Selector {
 }
 
 impl Selector {
+    /// The gateway, or anybody but it.
+    pub(super) fn is_gateway(&self) -> bool {
+        match self {
+            Self::Gateway => true,
+            Self::Not(inner) => inner.is_gateway(),
+            Self::Vm(_) | Self::Tag(_) | Self::Network(_) | Self::Net(_) | Self::Host | Self::Beyond => false,
+        }
+    }
+
     /// The NICs that are meant, those of VMs that are off among them. A name that nobody has is a mistake.
     pub(super) fn nics(&self, topology: &Topology, line: usize) -> Result<Vec<usize>, Unmatched> {
         let of = |is: &dyn Fn(&Nic) -> bool| -> Vec<usize> {

@@ -55,8 +55,30 @@ fn what_is_wrong_is_said_with_its_place() {
         ("version: 1\nforwards:\n  - {to: 'vm:a', traffic: any}\n", 3, "name the ports"),
         ("version: 1\naccept:\n  - {finding: a, reason: ' '}\n", 3, "say which"),
         ("version: 1\naccept:\n  - {finding: a, reason: b, until: soon}\n", 3, "is no day"),
+        (
+            "version: 1\naccept:\n  - {finding: a, on: [host, web1], reason: b}\n",
+            3,
+            "`web1` is none of vm:NAME",
+        ),
+        ("version: 1\naccept:\n  - {finding: a, on: 'tag:web', reason: b}\n", 3, "none of vm:NAME"),
         ("version: 1\ninternet: nowhere\n", 2, "invalid IP address"),
         ("version: 1\nversion: 1\n", 2, "duplicate"),
+        ("version: 1\nassertions:\n  - to: vm:a\n    deny: [tcp/22, tcp/0]\n", 4, "no port 0"),
+        ("version: 1\nassertions:\n  - to: vm:a\n    deny: udp/0-53\n", 4, "no port 0"),
+        ("version: 1\nassertions:\n  - from: gateway\n    deny: any\n", 3, "in `to` alone"),
+        ("version: 1\nassertions:\n  - from: [host, '!gateway']\n    deny: any\n", 3, "in `to` alone"),
+        ("version: 1\nassertions:\n  - from: !vm:a\n    deny: any\n", 3, "quote what begins with `!`"),
+        ("version: 1\nassertions:\n  - from: [host,\n      ! vm:a]\n    deny: any\n", 4, "quote what begins"),
+        ("version: 1\nassertions:\n  - {from: !vm:a host, deny: any}\n", 3, "a tag: '!vm:a'"),
+        ("version: 1\nassertions:\n  - {from: *, deny: any}\n", 3, "quote what begins with `*`"),
+        ("version: 1\nassertions:\n  - {from: *a, deny: any}\n", 3, "quote what begins with `*`"),
+        ("version: 1\nassertions:\n\t- from: host\n", 3, "with spaces"),
+        ("version: 1\nassertions:\n  - {to: {a: b}, deny: any}\n", 3, "a list of words is wanted here"),
+        ("version: 1\nassertions:\n  - {to: host, deny: 22}\n", 3, "a list of words is wanted here"),
+        ("version: 1\nassertions: {a: b}\n", 2, "a list is wanted here"),
+        ("- version\n", 1, "`key: value` is wanted here"),
+        ("version: one\n", 1, "a number is wanted here"),
+        ("version: 1\n---\nversion: 1\n", 3, "one document"),
         ("version: 1\nassertions: [\n", 2, ""),
         ("{", 1, ""),
     ] {
@@ -172,6 +194,23 @@ fn a_finding_is_accepted_by_id_subject_and_day() {
     assert!(!accepts(&policy, "network-inactive", "network:lab2", date(2027, 1, 1)));
     assert!(!accepts(&policy, "network-inactive", "network:default", last));
     assert!(!accepts(&policy, "dnsmasq-dead", "network:lab2", last));
+    assert_eq!(policy.expired(last).count(), 0);
+    let expired: Vec<_> = policy.expired(date(2027, 1, 1)).collect();
+    assert!(expired[0].line == 2 && expired[0].value.contains("2026-12-31 was the last day: ours"));
+}
+
+#[test]
+fn whom_an_accepted_finding_is_about_is_there() {
+    let topology = Topology::from_snapshot(&snapshot());
+    let look_up = |on: &str| {
+        let text = format!("version: 1\naccept: [{{finding: x, on: {on}, reason: y}}]");
+        parse(&text).expect(on).look_up(&topology)
+    };
+    for on in ["'vm:web*'", "['network:iso', host]", "'link:gone0'", "'*'", "'*:nobody'"] {
+        assert_eq!(look_up(on), Ok(()), "{on}");
+    }
+    assert!(look_up("['vm:web1', 'vm:wbe1']").expect_err("nobody").what.contains("called `wbe1`"));
+    assert!(look_up("'network:lab'").expect_err("nobody").what.contains("no network `lab`"));
 }
 
 #[test]
