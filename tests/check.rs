@@ -211,6 +211,24 @@ fn what_never_ends_is_not_read_on() {
     }
 }
 
+/// Of a VM that is off nothing is claimed, and no format passes that over; networks are not asked for.
+#[test]
+fn what_cannot_be_asked_is_undecided() {
+    let host = changed("off", |host| {
+        let domains = host["libvirt"]["value"]["domains"].as_array_mut().expect("domains");
+        let db1 = domains.iter_mut().find(|domain| domain["name"] == "db1").expect("it is recorded");
+        db1["state"] = "shut-off".into();
+    });
+    let path = policy("off", "version: 1\nassertions:\n  - {from: 'vm:db1', to: internet, deny: any}\n");
+    for format in ["table", "nagios", "markdown", "tap"] {
+        let output = kvmnet(&["check", utf8(&path), "--snapshot", utf8(&host), "--format", format]);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        let shown = text(&output.stdout);
+        assert!(shown.contains("0 ok, 1 assertion undecided"), "{shown}");
+        assert!(!shown.to_lowercase().contains("gateway"), "{shown}");
+    }
+}
+
 /// The policy in the documentation is one.
 #[test]
 fn the_documented_policy_is_read() {

@@ -349,6 +349,12 @@ fn colour_and_width_are_those_of_the_terminal() {
             .stdin(Stdio::null());
         script.output().expect("script starts")
     };
+    let help = format!("stty cols 80 rows 24 <&1; '{PROGRAM}' check --help");
+    let mut script = Command::new("script");
+    script.args(["-qec", &help, "/dev/null"]).env("TERM", "dumb").stdin(Stdio::null());
+    let help = script.output().expect("script starts");
+    assert!(stdout(&help).contains("nagios the exit code"), "{}", stdout(&help));
+    assert!(stdout(&help).lines().all(|line| line.chars().count() <= 80), "{}", stdout(&help));
     let narrow = on_terminal("1");
     assert!(stdout(&narrow).lines().all(|line| line.chars().count() <= 80), "{}", stdout(&narrow));
     assert!(colourful(on_terminal("")));

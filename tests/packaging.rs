@@ -47,9 +47,11 @@ fn bash_completes_subcommands() {
     let ran = ran.expect("bash starts");
     let said = String::from_utf8_lossy(&ran.stdout);
     assert_eq!(said.trim(), "doctor", "{}", String::from_utf8_lossy(&ran.stderr));
-    for shell in ["zsh", "fish"] {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let written = Command::new(env!("CARGO_BIN_EXE_kvmnet")).args(["completions", shell]).output();
-        assert!(String::from_utf8_lossy(&written.expect("kvmnet starts").stdout).contains("doctor"));
+        let written = written.expect("kvmnet starts").stdout;
+        let written = String::from_utf8_lossy(&written);
+        assert!(written.contains("doctor") && !written.contains("planned"), "{shell}: {written}");
     }
 }
 

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::text::{printable, printable_list, printable_prose};
+use crate::text::{count, printable, printable_list, printable_prose};
 use crate::{
-    Accepted, Cell, CellVerdict, Expected, Finding, Observed, Predicted, Sender, SourceStatus, Zone, ZoneKind,
+    Accepted, Assertion, Cell, CellVerdict, Expected, Finding, Observed, Predicted, Report, Sender,
+    SourceStatus, Zone, ZoneKind,
 };
 
 /// `vm:web1` → `web1`, `network:default` → `network default`.
@@ -162,6 +163,24 @@ pub(crate) fn acceptance(accepted: &Accepted) -> String {
     match &accepted.until {
         Some(day) => format!("accepted until {}: {reason}", printable(day)),
         None => format!("accepted: {reason}"),
+    }
+}
+
+/// What else is unknown, as `, 1 assertion undecided`: assertions of which nothing is claimed, because whom they are
+/// about is off.
+pub(crate) fn undecided(report: &Report) -> String {
+    let claimed = |assertion: &&Assertion| {
+        assertion
+            .cells
+            .iter()
+            .filter_map(|at| report.matrix.get(*at))
+            .any(|cell| cell.verdict == CellVerdict::Unknown)
+    };
+    let assertions = report.policy.iter().flat_map(|policy| &policy.assertions);
+    let open = assertions.filter(|assertion| assertion.verdict == CellVerdict::Unknown);
+    match open.filter(|assertion| !claimed(assertion)).count() {
+        0 => String::new(),
+        number => format!(", {} undecided", count(number, "assertion")),
     }
 }
 

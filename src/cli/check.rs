@@ -8,7 +8,6 @@ use clap::Args;
 use kvmnet_reports::Severity;
 
 use super::examination::{self, Asked, Examination, Intent};
-use super::exit;
 use super::output::Color;
 
 const EXAMPLES: &str = "\
@@ -26,7 +25,7 @@ Examples:
 /// What is denied is proved for all packets, or a packet is named that passes; what is allowed is shown by a packet and
 /// its reply. An assertion about somebody who is not there is an error.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
+#[command(after_help = EXAMPLES, after_long_help = examination::with_codes(EXAMPLES))]
 pub(crate) struct Arguments {
     /// The policy
     #[arg(value_name = "POLICY", default_value = "kvmnet.yaml")]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::{Shell, generate};
 
 use super::exit;
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
-    generate(arguments.shell, &mut super::Arguments::command(), "kvmnet", &mut text);
+    generate(arguments.shell, &mut super::documented(), "kvmnet", &mut text);
     Destination::Stdout.deliver(&text, false)?;
     Ok(ExitCode::from(exit::VERIFIED))
 }

@@ -11,7 +11,7 @@ use kvmnet_reports::formats::Renderer;
 
 use super::examination::{self, Asked, Examination, Intent};
 use super::output::{Color, Format};
-use super::{exit, select};
+use super::select;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,16 +29,13 @@ Examples:
                                              from cron: only what is new or healed
   kvmnet doctor --snapshot host.json         a recorded host, without root";
 
-const CODES: &str = "\
-With --format nagios the exit code is a plugin's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.";
-
 /// Tell whether every VM reaches what it should and nothing else, why not, and what to type
 ///
 /// Reads the host and libvirt, compares what every VM should reach with what the kernel would do to its
 /// packets, tries it with packets sent as the VM, and prints each gap with its cause and the commands
 /// that mend it. Nothing on the host is changed.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(&format!("{EXAMPLES}\n\n{CODES}")))]
+#[command(after_help = EXAMPLES, after_long_help = examination::with_codes(EXAMPLES))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     how: examination::Arguments,

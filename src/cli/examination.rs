@@ -62,6 +62,13 @@ impl Arguments {
     }
 }
 
+/// A text for `--help` with the exit codes after it, those of a plugin too.
+pub(super) fn with_codes(text: &str) -> String {
+    const PLUGIN: &str =
+        "With --format nagios the exit code is a plugin's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.";
+    exit::with_codes(&format!("{text}\n\n{PLUGIN}"))
+}
+
 /// What is asked.
 #[derive(Debug)]
 pub(super) struct Asked {

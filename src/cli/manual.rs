@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
 use super::exit;
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut command = super::Arguments::command();
+    let mut command = super::documented();
     command.build();
     for (name, command) in pages("kvmnet", &command) {
         let mut text = Vec::new();
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// A command's page, and those of its subcommands: `kvmnet`, `kvmnet-doctor`, `kvmnet-policy-init`.
 fn pages(name: &str, command: &Command) -> Vec<(String, Command)> {
     let mut all = vec![(name.to_owned(), command.clone())];
-    let shown = |command: &&Command| command.get_name() != "help" && !command.is_hide_set();
+    let shown = |command: &&Command| command.get_name() != "help";
     for subcommand in command.get_subcommands().filter(shown) {
         all.extend(pages(&format!("{name}-{}", subcommand.get_name()), subcommand));
     }

@@ -35,7 +35,7 @@ mod trace;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use output::Color;
 
@@ -107,6 +107,21 @@ impl Command {
     }
 }
 
+/// The command line as it is documented: without the subcommands that kvmnet starts itself with.
+fn documented() -> clap::Command {
+    let whole = Arguments::command();
+    let shown = whole.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()).cloned();
+    // A command loses no subcommand once it has it.
+    clap::Command::new("kvmnet")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(whole.get_about().cloned().unwrap_or_default())
+        .after_help(whole.get_after_help().cloned().unwrap_or_default())
+        .after_long_help(whole.get_after_long_help().cloned().unwrap_or_default())
+        .subcommand_required(true)
+        .args(whole.get_arguments().cloned())
+        .subcommands(shown.collect::<Vec<_>>())
+}
+
 /// Runs the program on this process's arguments.
 pub fn run() -> ExitCode {
     exit::guard(|| main(std::env::args_os()))
@@ -131,7 +146,17 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        use clap::CommandFactory as _;
         Arguments::command().debug_assert();
+        documented().debug_assert();
+    }
+
+    #[test]
+    fn nothing_that_is_hidden_is_documented() {
+        let names = |command: &clap::Command| -> Vec<String> {
+            command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect()
+        };
+        let (all, shown) = (names(&Arguments::command()), names(&documented()));
+        let hidden: Vec<_> = all.iter().filter(|name| !shown.contains(name)).collect();
+        assert_eq!(hidden, ["planned-host"]);
     }
 }

@@ -129,7 +129,20 @@ impl<'a> Planner<'a> {
             }
             (Zone::Host, Zone::Nic(to)) => self.host_to_nic(&self.topology.nics[to]),
             (Zone::Outside, Zone::Nic(to)) => self.outside_to_nic(&self.topology.nics[to]),
-            (from, to) => Err(format!("no packet stands for {from:?} to {to:?}")),
+            (from, to) => {
+                Err(format!("nothing is sent for packets from {} to {}", self.end(from), self.end(to)))
+            }
+        }
+    }
+
+    /// An end as people call it.
+    fn end(self, zone: Zone) -> &'a str {
+        match zone {
+            Zone::Nic(at) => &self.topology.nics[at].vm,
+            Zone::Gateway(_) => "a gateway",
+            Zone::Host => "the host itself",
+            Zone::Internet => "the internet",
+            Zone::Outside => "outside",
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) const RENDERER: Renderer = Renderer {
 };
 
 fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    let mut junit = quick_junit::Report::new("kvmnet doctor");
+    let mut junit = quick_junit::Report::new("kvmnet");
     if let Some(taken) = details::taken(report) {
         junit.set_timestamp(taken);
     }

@@ -70,7 +70,7 @@ fn header(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
 }
 
 fn networks(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    let grid = table::grid(report);
+    let Some(grid) = table::grid(report) else { return Ok(()) };
     let (headings, rows) = grid.rows();
     if rows.is_empty() {
         return Ok(());

@@ -153,8 +153,7 @@ impl<'a> Folded<'a> {
 
 pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let folded = Folded::new(report);
-    // The policy alone is asked.
-    if report.policy.is_some() && report.modelled().next().is_none() {
+    if is_about_policy_alone(report) {
         return Ok(());
     }
     if report.networks.is_empty() && report.matrix.is_empty() {
@@ -166,9 +165,14 @@ pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io
     legend(report, form, out)
 }
 
-/// A row for each network, and what reaches what from there.
-pub(crate) fn grid(report: &Report) -> Grid {
-    matrix(report, &Folded::new(report))
+/// Nothing was asked of the models.
+fn is_about_policy_alone(report: &Report) -> bool {
+    report.policy.is_some() && report.modelled().next().is_none()
+}
+
+/// A row for each network, and what reaches what from there, if that was asked.
+pub(crate) fn grid(report: &Report) -> Option<Grid> {
+    (!is_about_policy_alone(report)).then(|| matrix(report, &Folded::new(report)))
 }
 
 fn matrix(report: &Report, folded: &Folded<'_>) -> Grid {
