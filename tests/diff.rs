@@ -42,6 +42,71 @@ fn what_packets_lost_is_told_by_its_cause() {
     );
 }
 
+/// The first cause comes first, and VMs that no rule tells apart are all named.
+#[test]
+fn a_bridge_that_is_down_is_told_before_what_follows() {
+    let down = changed("bridge-down", |host| {
+        let links = host["links"]["value"].as_array_mut().expect("links");
+        let bridge = links.iter_mut().find(|link| link["name"] == "virbr0").expect("virbr0");
+        bridge["up"] = false.into();
+        let index = bridge["index"].clone();
+        let routes = host["routes"]["value"].as_array_mut().expect("routes");
+        routes.retain(|route| route["kind"] == "local" || route["next_hops"][0]["device"] != index);
+    });
+    let output = diff(&down, &[]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let first = shown.split("\n\n").nth(1).expect("a change");
+    assert!(first.starts_with("LOST  now: virbr0 down\n"), "{shown}");
+    assert!(first.contains("web1 → internet (and so web2): ") && first.contains("host → web1"), "{shown}");
+    assert_eq!(shown.matches("LOST  now: virbr0 down").count(), 1, "{shown}");
+}
+
+/// What lets packets pass is told, not what stopped them; of a rule that has gone, that it is there no more.
+#[test]
+fn what_packets_gained_is_told_by_its_cause() {
+    let accept = changed("accept", |host| {
+        let chain = host.pointer_mut("/nf_tables/value/0/chains/2/rules").expect("a chain");
+        let rules = chain.as_array_mut().expect("rules");
+        let mut accept = rules[1].clone();
+        assert_eq!(accept["exprs"][2]["expr"], "reject", "{accept:#}");
+        accept["handle"] = 99.into();
+        accept["exprs"][2] = serde_json::json!(
+            {"expr": "immediate", "destination": 0, "data": {"verdict": {"verdict": "accept"}}}
+        );
+        rules.insert(0, accept);
+    });
+    let shown = |before: &str, after: &str| {
+        let output = Command::new(PROGRAM).args(["diff", before, after]).output().expect("kvmnet starts");
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    let accept = accept.to_str().expect("text");
+    let gained = shown(HOST, accept);
+    assert!(gained.contains("GAINED  now: forward ip libvirt_network guest_input, handle 99: "), "{gained}");
+    assert!(!gained.contains("no more"), "{gained}");
+    let lost = shown(accept, HOST);
+    assert!(lost.contains("LOST  now: forward ip libvirt_network guest_input, handle 1"), "{lost}");
+    let off = forwarding_off("forwarding-on");
+    let gained = shown(off.to_str().expect("text"), HOST);
+    assert!(gained.contains("GAINED  no more: forward net/ipv4/ip_forward = 0"), "{gained}");
+}
+
+/// Every device has a route for link-local addresses: which comes first is nothing that a packet notices.
+#[test]
+fn link_local_addresses_go_by_their_device() {
+    let other = changed("link-local", |host| {
+        let virbr0 =
+            |route: &Value| route["destination"] == "fe80::/64" && route["next_hops"][0]["device"] == 2;
+        let routes = host["routes"]["value"].as_array_mut().expect("routes");
+        let at = routes.iter().position(virbr0).expect("a route of virbr0");
+        let route = routes.remove(at);
+        routes.insert(0, route);
+    });
+    let output = diff(&other, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
 #[test]
 fn a_vm_that_is_off_has_gone() {
     let off = changed("vm-off", |host| {

@@ -47,7 +47,9 @@ pub struct Diff {
 pub struct Change {
     /// Whether packets pass now, or no more.
     pub direction: Direction,
-    /// What stops them now, or did before.
+    /// Where the cause is: it is there now, or was.
+    pub state: State,
+    /// What stops them now; or what lets them pass now, or stopped them before.
     pub cause: String,
     /// Between whom, and which packets.
     pub pairs: Vec<ChangedPair>,
@@ -61,6 +63,16 @@ pub enum Direction {
     Gained,
     /// They pass no more.
     Lost,
+}
+
+/// One of the two states of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The host as it was.
+    Before,
+    /// The host as it is.
+    After,
 }
 
 /// Two ends.
@@ -85,6 +97,9 @@ pub struct ChangedPair {
     pub witness: String,
     /// Its answer comes back, or did.
     pub answered: bool,
+    /// Other VMs of which the same holds, as no rule tells them from these.
+    #[serde(default)]
+    pub likewise: Vec<String>,
 }
 
 impl Diff {
@@ -138,9 +153,13 @@ pub(crate) fn changes(diff: &Diff, form: Form, out: &mut impl io::Write) -> io::
         }
     }
     for change in &diff.changes {
-        let (word, paint, cause) = match change.direction {
-            Direction::Lost => ("LOST", Paint::Red, "now"),
-            Direction::Gained => ("GAINED", Paint::Yellow, "no more"),
+        let (word, paint) = match change.direction {
+            Direction::Lost => ("LOST", Paint::Red),
+            Direction::Gained => ("GAINED", Paint::Yellow),
+        };
+        let cause = match change.state {
+            State::After => "now",
+            State::Before => "no more",
         };
         writeln!(out, "\n{}  {cause}: {}", paint.apply(word, form.colour), printable_prose(&change.cause))?;
         for pair in change.pairs.iter().take(LISTED) {
@@ -150,8 +169,13 @@ pub(crate) fn changes(diff: &Diff, form: Form, out: &mut impl io::Write) -> io::
             } else {
                 format!("; all of {}", shortened(&printable_prose(&pair.packets)))
             };
+            let likewise = if pair.likewise.is_empty() {
+                String::new()
+            } else {
+                format!(" (and so {})", printable_list(pair.likewise.iter().map(String::as_str)))
+            };
             let text = format!(
-                "{} → {}: {}{oneway}{packets}",
+                "{} → {}{likewise}: {}{oneway}{packets}",
                 end_in_words(&pair.from),
                 end_in_words(&pair.to),
                 printable_prose(&pair.witness),

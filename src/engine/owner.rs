@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kvmnet_probes::facts::{Family, Hook, ManagerKind, Snapshot, Table};
+use kvmnet_probes::facts::{Family, Hook, ManagerKind, Rule, Snapshot, Table};
 
 use super::Site;
 use super::libvirt::is_libvirts;
@@ -92,6 +92,14 @@ pub(super) fn is_ebtables(family: Family, table: &str, chain: &str) -> bool {
     family == Family::Bridge
         && matches!(table, "filter" | "nat" | "broute")
         && matches!(chain, "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING" | "BROUTING")
+}
+
+/// The rules of the chain in which a netfilter site lies.
+pub fn rules_at<'a>(snapshot: &'a Snapshot, site: &Site) -> &'a [Rule] {
+    let Site::Netfilter { chain, .. } = site else { return &[] };
+    let table = table_at(snapshot, site);
+    let found = table.and_then(|table| table.chains.iter().find(|candidate| candidate.name == *chain));
+    found.map_or(&[], |chain| &chain.rules)
 }
 
 /// The table in which a netfilter site lies.

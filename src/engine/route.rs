@@ -1,6 +1,7 @@
 //! Which way the kernel sends a packet: policy rules, tables, and what follows from them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use ipnet::IpNet;
@@ -28,6 +29,9 @@ pub(super) struct Query<'q> {
     pub(super) destination: Field,
     /// The device that the packets came in by; `None`: from this host.
     pub(super) input: Option<IfIndex>,
+    /// The device of the link that the sender means where an address is of one link alone; `None`: whatever the routes
+    /// say.
+    pub(super) link: Option<IfIndex>,
     /// By the packets' marks; else as if they had none.
     pub(super) marked: bool,
     /// By protocol and ports, too.
@@ -56,6 +60,7 @@ struct Asked {
     ipv6: bool,
     fields: (Option<Field>, Field),
     input: Option<IfIndex>,
+    link: Option<IfIndex>,
     by: (bool, bool),
     /// Where fields are not as they came.
     written: Vec<Option<Held>>,
@@ -87,6 +92,7 @@ impl<'a> Remembered<'a> {
             ipv6: query.ipv6,
             fields: (query.source, query.destination),
             input: query.input.filter(|_| depend_on_input(world)),
+            link: query.link,
             by: (query.marked, query.transport),
             written: fields.into_iter().map(|field| query.headers.written(field)).collect(),
         };
@@ -206,7 +212,11 @@ fn in_table<'a>(
     within: PacketSet,
 ) -> Decided<Answers<'a>> {
     let to = query.headers.constant_address(query.destination, query.ipv6);
-    let applies = |route: &&&Route| route.tos == 0 && to.is_none_or(|to| route.destination.contains(&to));
+    let applies = |route: &&&Route| {
+        route.tos == 0
+            && to.is_none_or(|to| route.destination.contains(&to))
+            && query.link.is_none_or(|link| !is_of_another_link(route, link))
+    };
     let mut answers = Vec::new();
     let mut here = within;
     for &route in world.routes(table, query.ipv6).iter().filter(applies) {
@@ -237,6 +247,13 @@ fn in_table<'a>(
         answers.push((Answer::Nothing, here));
     }
     Ok(answers)
+}
+
+/// The route's addresses are of one link alone, and not of this device's: who sends to one says which link is meant,
+/// and the kernel takes no other (`rt6_need_strict`).
+pub(super) fn is_of_another_link(route: &Route, link: IfIndex) -> bool {
+    let is_link_local = matches!(route.destination.addr(), IpAddr::V6(own) if own.is_unicast_link_local());
+    is_link_local && route.next_hops.iter().all(|hop| hop.device != Some(link))
 }
 
 /// What the route says to packets for which it is the best; `None`: nothing, as none of its ways is alive.
@@ -396,6 +413,7 @@ pub(super) fn address_types(
         source: None,
         destination: field,
         input: None,
+        link: None,
         marked: false,
         transport: false,
     };
@@ -429,6 +447,7 @@ pub(super) fn way_back(headers: &Headers, ipv6: bool, marked: bool, input: Optio
         source: Some(Field::Destination),
         destination: Field::Source,
         input,
+        link: None,
         marked,
         transport: false,
     }

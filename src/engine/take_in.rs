@@ -1,14 +1,14 @@
 //! What a host takes in itself of all that it receives.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
-use kvmnet_probes::facts::{Hook, NextHop, Route, RouteKind};
+use kvmnet_probes::facts::{Hook, RouteKind};
 
 use super::host::{are_martian, ask, source_is_valid, stopped};
 use super::packet_set::{Bdd, Decided, Field, PacketSet};
 use super::packets::Packets;
-use super::route::{Answer, in_prefix};
+use super::route::{Answer, in_prefix, is_of_another_link};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
 
@@ -25,18 +25,12 @@ pub(super) fn take_in(walk: &mut Walk<'_, '_>, packets: &mut Packets) -> Decided
     let mut elsewhere = Vec::new();
     for (answer, some) in ask(walk, packets)? {
         let some = walk.sets().minus(some, on_link)?;
-        // What is of one link alone is asked for by its device (`rt6_need_strict`).
-        let other_link = |route: &Route, hops: &[&NextHop]| {
-            let is_link_local =
-                matches!(route.destination.addr(), IpAddr::V6(own) if own.is_unicast_link_local());
-            is_link_local && hops.iter().all(|hop| hop.device != Some(input.index))
-        };
         match &answer {
-            Answer::Route(route, hops)
+            Answer::Route(route, _)
                 if matches!(
                     route.kind,
                     RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast | RouteKind::Multicast
-                ) && !other_link(route, hops) => {}
+                ) && !is_of_another_link(route, input.index) => {}
             Answer::Unknown(_) => stopped(walk, some, &answer),
             Answer::Route(..) | Answer::Rule(_) | Answer::Nothing => elsewhere.push(some),
         }

@@ -1,13 +1,15 @@
 //! Two snapshots of one host, held against each other: which pairs of ends gained or lost which packets, and what did it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kvmnet_probes::facts::{Mac, Snapshot};
 use kvmnet_reports::Expected;
-use kvmnet_reports::diff::{Change, ChangedPair, Diff, Direction, Pair, SCHEMA};
+use kvmnet_reports::diff::{Change, ChangedPair, Diff, Direction, Pair, SCHEMA, State};
 
 use super::report::zone;
-use crate::engine::{Engine, Facts, Step, representatives};
+use crate::engine::owner::rules_at;
+use crate::engine::{Decision, Engine, Facts, Fate, Site, Step, representatives, route_at};
 use crate::model::policy::{self, Assertion};
 use crate::model::{Claim, NicAddress, Scope, Topology, Zone};
 
@@ -26,7 +28,7 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
         (now.nics[at].active && then.nics[old].active).then_some(old)
     };
     let facts = [Facts::new(before), Facts::new(after)];
-    let claims = claims(&facts, [&then, &now], after, &both);
+    let (claims, alike) = claims(&facts, [&then, &now], after, &both);
     let mut engines = [Engine::new(&facts[0], &then), Engine::new(&facts[1], &now)];
     let mut changes = Changes::default();
     let mut undecided = Vec::new();
@@ -52,11 +54,7 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
                 ..claim.clone()
             };
             let [first, second] = &mut engines;
-            // What stops the packet where it does not pass.
-            let fate = match direction {
-                Direction::Lost => second.fate(&witness(claim)),
-                Direction::Gained => first.fate(&witness(&old)),
-            };
+            let (was, is) = (first.fate(&witness(&old)), second.fate(&witness(claim)));
             let what = match packets.traffic {
                 Some(_) => witness(claim).traffic_in_words(),
                 None => "a packet".to_owned(),
@@ -67,14 +65,15 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
                 packets: packets.packets.clone(),
                 witness: format!("{what} from {} to {}", packets.ends.0, packets.ends.1),
                 answered: packets.answered,
+                likewise: likewise(&now, &alike, claim, &both),
             };
-            changes.push(direction, fate.blockers().next(), pair);
+            changes.push(direction, Cause::of(direction, (before, &was), (after, &is)), pair);
         }
         if difference.undecided {
             undecided.push(pair);
         }
     }
-    singles(&mut changes, &mut engines, [&then, &now], &both);
+    singles(&mut changes, &mut engines, [(before, &then), (after, &now)], &both);
     let gone = |nics: &Topology, other: &Topology| -> Vec<String> {
         let runs = |topology: &Topology, vm: &str, mac: Mac| {
             topology.nics.iter().any(|nic| nic.active && nic.vm == vm && nic.mac == mac)
@@ -95,7 +94,7 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Diff {
         compared: claims.iter().map(|claim| (claim.from, claim.to)).collect::<HashSet<_>>().len(),
         came: gone(&now, &then),
         went: gone(&then, &now),
-        changes: changes.0.into_values().collect(),
+        changes: changes.in_order(),
         undecided,
         missing: read_after
             .iter()
@@ -123,13 +122,14 @@ fn share_addresses(then: &mut Topology, now: &mut Topology) {
     }
 }
 
-/// A claim for every pair of ends that are on both hosts; of pairs that are alike on both, one.
+/// A claim for every pair of ends that are on both hosts; of pairs that are alike on both, one. For each NIC also the one
+/// that stands for it.
 fn claims(
     facts: &[Facts<'_>; 2],
     [then, now]: [&Topology; 2],
     after: &Snapshot,
     both: &impl Fn(usize) -> Option<usize>,
-) -> Vec<Claim> {
+) -> (Vec<Claim>, Vec<usize>) {
     let (kinds_then, kinds_now) = (representatives(&facts[0], then), representatives(&facts[1], now));
     let mut first: HashMap<(usize, usize), usize> = HashMap::new();
     let alike: Vec<usize> = (0..now.nics.len())
@@ -152,7 +152,26 @@ fn claims(
         Zone::Nic(at) => both(at).is_some(),
         Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside => true,
     };
-    expanded.claims.into_iter().filter(|claim| stays(claim.from) && stays(claim.to)).collect()
+    let claims = expanded.claims.into_iter().filter(|claim| stays(claim.from) && stays(claim.to)).collect();
+    (claims, alike)
+}
+
+/// The other VMs of which the same holds, as no rule tells them from the claim's.
+fn likewise(
+    now: &Topology,
+    alike: &[usize],
+    claim: &Claim,
+    both: &impl Fn(usize) -> Option<usize>,
+) -> Vec<String> {
+    let ends = [claim.from, claim.to].into_iter().filter_map(|zone| match zone {
+        Zone::Nic(at) => Some(at),
+        Zone::Gateway(_) | Zone::Host | Zone::Internet | Zone::Outside => None,
+    });
+    let ends: Vec<usize> = ends.collect();
+    let same = |at: &usize| ends.iter().any(|end| alike[*end] == alike[*at]);
+    let others = (0..now.nics.len()).filter(|at| !ends.contains(at) && both(*at).is_some()).filter(same);
+    let names: BTreeSet<String> = others.map(|at| now.nics[at].vm.clone()).collect();
+    names.into_iter().collect()
 }
 
 /// What the models want to pass: whether somebody serves it, and whether an answer to its source finds back, is told
@@ -160,27 +179,29 @@ fn claims(
 fn singles(
     changes: &mut Changes,
     engines: &mut [Engine<'_>; 2],
-    [then, now]: [&Topology; 2],
+    [(before, then), (after, now)]: [(&Snapshot, &Topology); 2],
     both: &impl Fn(usize) -> Option<usize>,
 ) {
-    let told: HashSet<(Direction, String)> = changes.0.keys().cloned().collect();
+    let told: HashSet<(Direction, Cause)> = changes.0.keys().cloned().collect();
     let alike: Vec<usize> = (0..now.nics.len()).collect();
     let claims = crate::model::claims(now, &Scope::default(), &alike);
     for claim in claims.iter().filter(|claim| claim.expected == Expected::Allow) {
         let Some(earlier) = earlier(claim, [then, now], both) else { continue };
         let [first, second] = engines;
         let (was, is) = (first.fate(&earlier), second.fate(claim));
-        let (direction, blocked) = match (was.blockers().next(), is.blockers().next()) {
-            (None, Some(blocker)) => (Direction::Lost, blocker),
-            (Some(blocker), None) => (Direction::Gained, blocker),
+        let direction = match (was.blockers().next(), is.blockers().next()) {
+            (None, Some(_)) => Direction::Lost,
+            (Some(_), None) => Direction::Gained,
             (None, None) | (Some(_), Some(_)) => continue,
         };
+        let cause = Cause::of(direction, (before, &was), (after, &is));
         let from = zone(now, claim.from, claim.source);
         let to = zone(now, claim.to, claim.destination);
         let words = claim.traffic_in_words();
-        if !told.contains(&(direction, blocked.to_string())) {
-            let pair = ChangedPair { from, to, packets: words.clone(), witness: words, answered: true };
-            changes.push(direction, Some(blocked), pair);
+        if !told.contains(&(direction, cause.clone())) {
+            let (packets, witness) = (words.clone(), words);
+            let pair = ChangedPair { from, to, packets, witness, answered: true, likewise: Vec::new() };
+            changes.push(direction, cause, pair);
         }
     }
 }
@@ -202,18 +223,77 @@ fn earlier(
     Some(Claim { from: moved(claim.from)?, to: moved(claim.to)?, ..claim.clone() })
 }
 
+/// What did it: something that breaks a device or its place in a bridge comes first, as the rest may follow from that.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Cause {
+    is_device: bool,
+    state: State,
+    text: String,
+}
+
+impl Cause {
+    fn of(direction: Direction, (before, was): (&Snapshot, &Fate), (after, is): (&Snapshot, &Fate)) -> Self {
+        let cause = |state, step: &Step| Self {
+            is_device: step.site.device().is_some() || step.site.stops_all(),
+            state,
+            text: step.to_string(),
+        };
+        let found = match direction {
+            Direction::Lost => {
+                let new: Vec<&Step> = is.blockers().filter(|step| !was.steps.contains(step)).collect();
+                let device = new.iter().find(|step| step.site.device().is_some() || step.site.stops_all());
+                let stops = device.or(new.first()).copied().or_else(|| is.blockers().next());
+                stops.map(|step| cause(State::After, step))
+            }
+            Direction::Gained => {
+                // What came with the change lets them pass; else something that stopped them has gone.
+                let lets = is.steps.iter().find(|step| {
+                    matches!(step.decision, Decision::Pass | Decision::Rewrite) && is_new(step, before, after)
+                });
+                let stopped = || was.blockers().next().map(|step| cause(State::Before, step));
+                lets.map(|step| cause(State::After, step)).or_else(stopped)
+            }
+        };
+        found.unwrap_or_else(|| Self {
+            is_device: false,
+            state: State::After,
+            text: "another way is taken".to_owned(),
+        })
+    }
+}
+
+/// The step is at a rule or a route that was not there before, wherever it stands.
+fn is_new(step: &Step, before: &Snapshot, after: &Snapshot) -> bool {
+    match &step.site {
+        Site::Netfilter { handle: Some(handle), .. } => {
+            let mut rules = rules_at(after, &step.site).iter();
+            let Some(rule) = rules.find(|rule| rule.handle == *handle) else { return false };
+            rules_at(before, &step.site).iter().all(|old| old.exprs != rule.exprs)
+        }
+        Site::Route { table: Some(_), .. } => route_at(before, &step.site).is_none(),
+        _ => false,
+    }
+}
+
 /// What has changed, by what did it.
 #[derive(Default)]
-struct Changes(BTreeMap<(Direction, String), Change>);
+struct Changes(BTreeMap<(Direction, Cause), Vec<ChangedPair>>);
 
 impl Changes {
-    fn push(&mut self, direction: Direction, blocker: Option<&Step>, pair: ChangedPair) {
-        let cause = blocker.map_or_else(|| "another way is taken".to_owned(), ToString::to_string);
-        let change = self.0.entry((direction, cause.clone())).or_insert_with(|| Change {
-            direction,
-            cause,
-            pairs: Vec::new(),
+    fn push(&mut self, direction: Direction, cause: Cause, pair: ChangedPair) {
+        self.0.entry((direction, cause)).or_default().push(pair);
+    }
+
+    /// Losses before gains, devices before what may follow from them, what concerns many before what concerns few.
+    fn in_order(self) -> Vec<Change> {
+        let mut changes: Vec<_> = self.0.into_iter().collect();
+        changes.sort_by_key(|((direction, cause), pairs)| {
+            (*direction != Direction::Lost, !cause.is_device, Reverse(pairs.len()))
         });
-        change.pairs.push(pair);
+        let change = |((direction, cause), pairs)| {
+            let Cause { state, text, .. } = cause;
+            Change { direction, state, cause: text, pairs }
+        };
+        changes.into_iter().map(change).collect()
     }
 }
