@@ -27,6 +27,7 @@ const FINDING: &str = "5e1b0c9a7d234f0fa3b86c2f41d97e60";
 const HEALED: &str = "c8f2d6417a9b4b1e8d05e37fb2a6490c";
 const UNEXPLAINED: &str = "91a7e35cf0824d6cb64a18d20c5fe973";
 const ASSERTION: &str = "2d40b98e63c14a57985f7b1ea0cd326f";
+const NOTE: &str = "e4907c1bd35f42a8b6190fa27c8d3e55";
 const UNREAD: &str = "f63c81d5b29e4e80a71d045be8932ca4";
 const RESULT: &str = "7b0df4a2e8c6491593b1ca6d8027fe35";
 
@@ -83,6 +84,12 @@ fn entries(report: &Report) -> Vec<String> {
         }
         Some(entry)
     });
+    let notes = report.policy.iter().flat_map(|policy| &policy.notes).map(|note| {
+        let text = format!("policy line {}: {}", note.line, printable_prose(&note.text));
+        let mut entry = Entry::new(NOTE, WARNING, &text);
+        entry.field("KVMNET_LINE", &note.line.to_string());
+        entry
+    });
     let unread = details::unread(report).map(|(name, status, reason)| {
         let mut entry = Entry::new(UNREAD, WARNING, &format!("{status}: {name}: {reason}"));
         entry.field("KVMNET_SOURCE", &name);
@@ -92,6 +99,7 @@ fn entries(report: &Report) -> Vec<String> {
         .chain(healed)
         .chain(unexplained)
         .chain(assertions)
+        .chain(notes)
         .chain(unread)
         .chain([result(report)])
         .map(|entry| entry.0)

@@ -33,6 +33,9 @@ pub(super) fn section(report: &Report, policy: &Policy) -> Markup {
                     (groups(report, &causes, &cells))
                 }
             }
+            @for note in &policy.notes {
+                p { strong.warn { "note" } " line " (note.line) ": " (printable_prose(&note.text)) }
+            }
             @for accepted in &policy.accepted {
                 details.finding.dim {
                     summary {
