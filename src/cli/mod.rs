@@ -57,9 +57,20 @@ Examples:
 
 kvmnet never changes the host: it prints the commands that mend it and runs none of them.";
 
+/// What `--version` says; `-V` says its first line.
+const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncompiler  ",
+    env!("KVMNET_COMPILER"),
+    "\ntarget    ",
+    env!("KVMNET_TARGET"),
+    "\nfeatures  ",
+    env!("KVMNET_FEATURES"),
+);
+
 /// Network diagnostics and verification for Linux KVM/libvirt hosts.
 #[derive(Debug, Parser)]
-#[command(name = "kvmnet", version, after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
+#[command(name = "kvmnet", version, long_version = BUILD, after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
 struct Arguments {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, display_order = 90)]
