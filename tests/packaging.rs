@@ -51,7 +51,8 @@ fn bash_completes_subcommands() {
         let written = Command::new(env!("CARGO_BIN_EXE_kvmnet")).args(["completions", shell]).output();
         let written = written.expect("kvmnet starts").stdout;
         let written = String::from_utf8_lossy(&written);
-        assert!(written.contains("doctor") && !written.contains("planned"), "{shell}: {written}");
+        assert!(written.contains("doctor") && !written.contains("planned-host"), "{shell}: {written}");
+        assert!(!written.contains("planned__"), "{shell}: {written}");
     }
 }
 

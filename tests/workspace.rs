@@ -3,7 +3,7 @@
 
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests run programs and read files")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,6 +46,28 @@ fn packages() -> Vec<Value> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Every form of JSON that the code names is on the page of what stays, and the other way round.
+#[test]
+fn every_schema_is_a_promise() {
+    let named = |text: &str, quote: char| -> BTreeSet<String> {
+        let words = text.split(quote).skip(1).step_by(if quote == '`' { 2 } else { 1 });
+        let is_schema = |word: &&str| {
+            let version = word.strip_prefix("kvmnet.").and_then(|rest| rest.split_once('/'));
+            version.is_some_and(|(_, version)| version.parse::<u32>().is_ok())
+        };
+        words.filter(is_schema).map(str::to_owned).collect()
+    };
+    let page = fs::read_to_string(root().join("docs/stability.md")).unwrap();
+    let sources = sources();
+    let ours = sources.iter().filter(|(path, _)| path.components().any(|part| part.as_os_str() == "src"));
+    let declared: BTreeSet<String> = ours
+        .flat_map(|(_, text)| text.lines().filter(|line| line.contains("const ") && line.contains("&str = ")))
+        .flat_map(|line| named(line, '"'))
+        .collect();
+    assert!(declared.len() > 5, "{declared:?}");
+    assert_eq!(named(&page, '`'), declared);
 }
 
 #[test]

@@ -170,4 +170,21 @@ mod tests {
         let hidden: Vec<_> = all.iter().filter(|name| !shown.contains(name)).collect();
         assert_eq!(hidden, ["planned-host"]);
     }
+
+    #[test]
+    fn subcommands_and_exit_codes_are_promises() {
+        let page = include_str!("../../docs/stability.md");
+        let mut documented = documented();
+        documented.build();
+        for command in documented.get_subcommands().filter(|command| command.get_name() != "help") {
+            assert!(page.contains(&format!("`{}`", command.get_name())), "{}", command.get_name());
+            for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+                let name = format!("`{} {}`", command.get_name(), below.get_name());
+                assert!(page.contains(&name), "{name}");
+            }
+        }
+        for (code, _) in exit::CODES {
+            assert!(page.contains(&format!("\n  | {code} | ")), "{code}");
+        }
+    }
 }
