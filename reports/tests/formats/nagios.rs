@@ -1,12 +1,29 @@
-//! The output of a monitoring plugin. No consumer of it is packaged without its daemon: it is taken apart by the rules
-//! of the guidelines (monitoring-plugins.org, "Plugin Output for Nagios" and "Performance data").
+//! The output of a monitoring plugin: its performance data, read by libmonitoring-plugin-perl. Of the rest no consumer is
+//! packaged without its daemon: it is taken apart by the rules of the guidelines (monitoring-plugins.org, "Plugin Output
+//! for Nagios" and "Performance data").
+
+use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use kvmnet_reports::formats::Renderer;
 use kvmnet_reports::{CellVerdict, Report, Severity, Verdict};
 
 use crate::hosts::{broken, healthy, hostile, policed, unknown};
-use crate::{all_hosts, render};
+use crate::{all_hosts, consumer, render};
+
+/// Numbers by their labels, each with the state that its thresholds give.
+type Performance = BTreeMap<String, (usize, u8)>;
+
+const SCRIPT: &str = "
+use strict;
+use JSON::PP;
+use Monitoring::Plugin::Performance;
+sub numbers {
+    map { $_->label => [0 + $_->value, $_->threshold->get_status($_->value)] }
+        Monitoring::Plugin::Performance->parse_perfstring(shift)
+}
+print encode_json([map { +{ numbers($_) } } @{decode_json(join '', <STDIN>)}]);
+";
 
 fn exit_code(report: &Report) -> u8 {
     Renderer::named("nagios").expect("it is listed").exit_code(report)
@@ -38,6 +55,28 @@ fn every_line_is_as_the_guidelines_say() {
         assert!(!said.contains(['|', '<', '>', '`', '$']), "{said}");
         assert!(!rest.contains(['|', '<', '>', '`', '$']), "{rest}");
         assert!(rest.lines().all(|line| !line.is_empty()), "{rest}");
+    }
+}
+
+#[test]
+fn a_monitoring_system_reads_the_numbers() {
+    let reports = [healthy(), broken(), unknown(), policed()];
+    let data = reports.iter().map(|report| {
+        let text = render("nagios", report);
+        let first = text.lines().next().expect("a line");
+        first.split_once('|').expect("performance data").1.to_owned()
+    });
+    let data = serde_json::to_string(&data.collect::<Vec<_>>()).expect("JSON");
+    let said = consumer::read("perl", &["-e", SCRIPT], "libmonitoring-plugin-perl", &data);
+    let said: Vec<Performance> = serde_json::from_str(&said).expect("JSON");
+    for (report, numbers) in reports.iter().zip(&said) {
+        let summary = &report.summary;
+        assert_eq!(numbers["ok"], (summary.ok, 0));
+        assert_eq!(numbers["unknown"], (summary.unknown, 0));
+        // Any gap is critical, any warning warns.
+        assert_eq!(numbers["gaps"], (summary.gaps, if summary.gaps > 0 { 2 } else { 0 }));
+        let warnings = report.findings.iter().filter(|found| found.severity == Severity::Warning).count();
+        assert_eq!(numbers["warnings"], (warnings, u8::from(warnings > 0)));
     }
 }
 
