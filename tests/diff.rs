@@ -65,17 +65,19 @@ fn a_bridge_that_is_down_is_told_before_what_follows() {
 /// What lets packets pass is told, not what stopped them; of a rule that has gone, that it is there no more.
 #[test]
 fn what_packets_gained_is_told_by_its_cause() {
-    let accept = changed("accept", |host| {
-        let chain = host.pointer_mut("/nf_tables/value/0/chains/2/rules").expect("a chain");
-        let rules = chain.as_array_mut().expect("rules");
-        let mut accept = rules[1].clone();
-        assert_eq!(accept["exprs"][2]["expr"], "reject", "{accept:#}");
-        accept["handle"] = 99.into();
-        accept["exprs"][2] = serde_json::json!(
-            {"expr": "immediate", "destination": 0, "data": {"verdict": {"verdict": "accept"}}}
-        );
-        rules.insert(0, accept);
-    });
+    // The same accept in front of the reject, and behind it, where it lets nothing pass.
+    let with_accept = |name: &str, at: usize| {
+        changed(name, |host| {
+            let chain = host.pointer_mut("/nf_tables/value/0/chains/2/rules").expect("a chain");
+            let rules = chain.as_array_mut().expect("rules");
+            let mut rule = rules[1].clone();
+            assert_eq!(rule["exprs"][2]["expr"], "reject", "{rule:#}");
+            rule["handle"] = 99.into();
+            rule["exprs"][2] = accept();
+            rules.insert(at, rule);
+        })
+    };
+    let (accept, behind) = (with_accept("accept", 0), with_accept("accept-behind", 2));
     let shown = |before: &str, after: &str| {
         let output = Command::new(PROGRAM).args(["diff", before, after]).output().expect("kvmnet starts");
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
@@ -90,6 +92,37 @@ fn what_packets_gained_is_told_by_its_cause() {
     let off = forwarding_off("forwarding-on");
     let gained = shown(off.to_str().expect("text"), HOST);
     assert!(gained.contains("GAINED  no more: forward net/ipv4/ip_forward = 0"), "{gained}");
+    // A rule that was moved is where it was not.
+    let gained = shown(behind.to_str().expect("text"), accept);
+    assert!(gained.contains("GAINED  now: forward ip libvirt_network guest_input, handle 99: "), "{gained}");
+    assert!(!gained.contains("no more"), "{gained}");
+}
+
+/// An accept in a table of its own lets nothing pass that another one stops.
+#[test]
+fn a_new_rule_elsewhere_is_no_cause() {
+    let docker = changed("docker", |host| {
+        let tables = host["nf_tables"]["value"].as_array_mut().expect("tables");
+        let mut table = tables[0].clone();
+        table["name"] = "other".into();
+        table["chains"] = serde_json::json!([{
+            "name": "forward", "handle": 1,
+            "base": {"kind": "filter", "hook": "forward", "priority": -10, "policy": "accept"},
+            "rules": [{"handle": 2, "comment": null, "counter": null, "exprs": [accept()]}],
+        }]);
+        tables.push(table);
+    });
+    let off = forwarding_off("forwarding-off-before-docker");
+    let output = Command::new(PROGRAM).arg("diff").args([&off, &docker]).output().expect("kvmnet starts");
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(shown.contains("GAINED  no more: forward net/ipv4/ip_forward = 0"), "{shown}");
+    assert!(!shown.contains("GAINED  now"), "{shown}");
+}
+
+/// What accepts, as an expression of a rule.
+fn accept() -> Value {
+    serde_json::json!({"expr": "immediate", "destination": 0, "data": {"verdict": {"verdict": "accept"}}})
 }
 
 /// Every device has a route for link-local addresses: which comes first is nothing that a packet notices.

@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use kvmnet_probes::facts::{Mac, Snapshot};
+use kvmnet_probes::facts::{Mac, Snapshot, Table};
 use kvmnet_reports::Expected;
 use kvmnet_reports::diff::{Change, ChangedPair, Diff, Direction, Pair, SCHEMA, State};
 
 use super::report::zone;
-use crate::engine::owner::rules_at;
-use crate::engine::{Decision, Engine, Facts, Fate, Site, Step, representatives, route_at};
+use crate::engine::owner::{rules_at, table_at};
+use crate::engine::{Decision, Engine, Facts, Fate, Site, Step, representatives, rule_text};
 use crate::model::policy::{self, Assertion};
 use crate::model::{Claim, NicAddress, Scope, Topology, Zone};
 
@@ -170,7 +170,7 @@ fn likewise(
     let ends: Vec<usize> = ends.collect();
     let same = |at: &usize| ends.iter().any(|end| alike[*end] == alike[*at]);
     let others = (0..now.nics.len()).filter(|at| !ends.contains(at) && both(*at).is_some()).filter(same);
-    let names: BTreeSet<String> = others.map(|at| now.nics[at].vm.clone()).collect();
+    let names: BTreeSet<String> = others.map(|at| now.nics[at].label()).collect();
     names.into_iter().collect()
 }
 
@@ -246,12 +246,14 @@ impl Cause {
                 stops.map(|step| cause(State::After, step))
             }
             Direction::Gained => {
-                // What came with the change lets them pass; else something that stopped them has gone.
-                let lets = is.steps.iter().find(|step| {
-                    matches!(step.decision, Decision::Pass | Decision::Rewrite) && is_new(step, before, after)
-                });
-                let stopped = || was.blockers().next().map(|step| cause(State::Before, step));
-                lets.map(|step| cause(State::After, step)).or_else(stopped)
+                let gone = was.blockers().find(|step| !is.blockers().any(|other| other == *step));
+                gone.and_then(|blocker| {
+                    if is_there(blocker, before, after) {
+                        passed_by(blocker, was, is).map(|step| cause(State::After, step))
+                    } else {
+                        Some(cause(State::Before, blocker))
+                    }
+                })
             }
         };
         found.unwrap_or_else(|| Self {
@@ -262,17 +264,41 @@ impl Cause {
     }
 }
 
-/// The step is at a rule or a route that was not there before, wherever it stands.
-fn is_new(step: &Step, before: &Snapshot, after: &Snapshot) -> bool {
-    match &step.site {
-        Site::Netfilter { handle: Some(handle), .. } => {
-            let mut rules = rules_at(after, &step.site).iter();
-            let Some(rule) = rules.find(|rule| rule.handle == *handle) else { return false };
-            rules_at(before, &step.site).iter().all(|old| old.exprs != rule.exprs)
-        }
-        Site::Route { table: Some(_), .. } => route_at(before, &step.site).is_none(),
-        _ => false,
-    }
+/// What lets pass now in front of a rule or policy that stopped before and is still there: it decides in the same base
+/// chain, as no other one takes a drop back.
+fn passed_by<'a>(blocker: &Step, was: &Fate, is: &'a Fate) -> Option<&'a Step> {
+    let base = |step: &Step| match &step.site {
+        Site::Netfilter { family, table, hook, legacy, .. } => Some((*family, table.clone(), *hook, *legacy)),
+        _ => None,
+    };
+    let place = base(blocker)?;
+    // Steps past a drop are those of a packet that it would have let through.
+    let came_before: Vec<&Step> = was.steps.iter().take_while(|step| *step != blocker).collect();
+    let lets = |step: &&Step| {
+        matches!(step.decision, Decision::Pass | Decision::Rewrite)
+            && step.reply == blocker.reply
+            && base(step).is_some_and(|base| base == place)
+            && !came_before.contains(step)
+    };
+    is.steps.iter().find(lets)
+}
+
+/// Whether what stopped before is in the later state, too, whatever its handle is there.
+fn is_there(blocker: &Step, before: &Snapshot, after: &Snapshot) -> bool {
+    let Site::Netfilter { chain, handle, .. } = &blocker.site else { return false };
+    let (Some(old), Some(new)) = (table_at(before, &blocker.site), table_at(after, &blocker.site)) else {
+        return false;
+    };
+    let policy = |table: &Table| {
+        let chain = table.chains.iter().find(|candidate| candidate.name == *chain);
+        chain.and_then(|chain| chain.base.as_ref()).map(|base| base.policy)
+    };
+    let Some(handle) = handle else { return policy(old) == policy(new) };
+    let Some(rule) = rules_at(before, &blocker.site).iter().find(|rule| rule.handle == *handle) else {
+        return false;
+    };
+    let text = rule_text(before, old, rule);
+    rules_at(after, &blocker.site).iter().any(|rule| rule_text(after, new, rule) == text)
 }
 
 /// What has changed, by what did it.
