@@ -9,7 +9,8 @@ fn main() {
     let given = |name: &str| env::var(name).expect("cargo says it to every build script");
     let asked = Command::new(given("RUSTC")).arg("-V").output().expect("what compiles can say its version");
     let compiler = String::from_utf8(asked.stdout).expect("a version is text");
-    let features = env::vars().filter_map(|(name, _)| {
+    let features = env::vars_os().filter_map(|(name, _)| {
+        let name = name.into_string().ok()?;
         let feature = name.strip_prefix("CARGO_FEATURE_")?.to_lowercase().replace('_', "-");
         (feature != "default").then_some(feature)
     });

@@ -11,13 +11,14 @@
 
 #[path = "cli/formats.rs"]
 mod formats;
+#[path = "cli/interrupt.rs"]
+mod interrupt;
 #[path = "cli/version.rs"]
 mod version;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -352,7 +353,7 @@ fn colour_and_width_are_those_of_the_terminal() {
     };
     let help = format!("stty cols 80 rows 24 <&1; '{PROGRAM}' check --help");
     let mut script = Command::new("script");
-    script.args(["-qec", &help, "/dev/null"]).env("TERM", "dumb").stdin(Stdio::null());
+    script.args(["-qec", &help, "/dev/null"]).env("NO_COLOR", "1").stdin(Stdio::null());
     let help = script.output().expect("script starts");
     assert!(stdout(&help).contains("nagios the exit code"), "{}", stdout(&help));
     assert!(stdout(&help).lines().all(|line| line.chars().count() <= 80), "{}", stdout(&help));
@@ -524,26 +525,6 @@ fn ports_that_disagree_are_said() {
     {
         assert!(stdout(&output).contains(said), "no `{said}` in: {}", stdout(&output));
     }
-}
-
-/// The shell calls it 130; nothing is left of the file that was to be written.
-#[test]
-fn an_interrupt_ends_the_program_at_once() {
-    let directory = directory("interrupt");
-    let path = directory.join("out");
-    // Whoever runs the tests in the background may ignore interrupts, and a child inherits that.
-    let mut child = Command::new("env")
-        .args(["--default-signal=INT", PROGRAM, "doctor", "--snapshot", "-", "-o"])
-        .arg(&path)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("kvmnet starts");
-    // It waits for the rest of the snapshot.
-    child.stdin.as_mut().expect("a pipe").write_all(b"{").expect("kvmnet reads");
-    let pid = nix::unistd::Pid::from_raw(child.id().try_into().expect("a process id"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("kvmnet runs");
-    assert_eq!(child.wait().expect("kvmnet ends").signal(), Some(2));
-    assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
 }
 
 #[test]

@@ -8,8 +8,8 @@ fn the_version_says_what_it_was_built_with() {
     assert_eq!(stdout(&kvmnet(&["-V"])), line);
     let long = kvmnet(&["--version"]);
     let said = stdout(&long).strip_prefix(line).expect("the same line first");
-    let features = if cfg!(feature = "libvirt") { "libvirt" } else { "" };
-    for part in ["compiler  rustc 1.", "\ntarget    ", "-linux-", "\nfeatures  ", features] {
+    let features = if cfg!(feature = "lab") { "\nfeatures  lab, libvirt\n" } else { "\nfeatures  libvirt\n" };
+    for part in ["compiler  rustc 1.", "\ntarget    ", "-linux-", features] {
         assert!(said.contains(part), "no `{part}` in: {said}");
     }
     assert!(!said.contains(env!("CARGO_MANIFEST_DIR")), "{said}");
