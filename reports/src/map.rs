@@ -12,7 +12,8 @@ pub(crate) mod svg;
 
 use std::io;
 
-use crate::text::{Form, Paint};
+use crate::text::{Form, Paint, printable, printable_prose};
+use crate::{Source, SourceStatus};
 
 /// A host's picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ struct Node {
 /// The kinds of boxes, from the outside to the guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
+    /// A source of facts that was not read, so that something may be missing.
+    Unread,
     Uplink,
     Bridge,
     Network,
@@ -46,10 +49,24 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Uplink, Self::Bridge, Self::Network, Self::Nic];
+    /// What is drawn in one column.
+    const COLUMNS: [&[Self]; 4] =
+        [&[Self::Unread, Self::Uplink], &[Self::Bridge], &[Self::Network], &[Self::Nic]];
+
+    /// What the kind is called in drawings.
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Unread => "unread",
+            Self::Uplink => "uplink",
+            Self::Bridge => "bridge",
+            Self::Network => "network",
+            Self::Nic => "nic",
+        }
+    }
 
     const fn word(self) -> &'static str {
         match self {
+            Self::Unread => "not read:",
             Self::Uplink => "uplink",
             Self::Bridge => "bridge",
             Self::Network => "network",
@@ -102,6 +119,20 @@ impl Node {
         let state = self.state.iter().map(|(_, word)| word.clone());
         std::iter::once(self.heading()).chain(state).chain(self.lines.iter().cloned()).collect()
     }
+}
+
+/// Sources without which something may be missing in the picture: links and what libvirt says, the routes and addresses by
+/// which uplinks and subnets are known.
+const NEEDED: [&str; 4] = ["links", "libvirt", "routes", "addresses"];
+
+/// What was not read of that: the source, and why.
+pub fn unread(sources: &[Source]) -> impl Iterator<Item = (String, String)> {
+    let missing =
+        |source: &&Source| source.status == SourceStatus::Missing && NEEDED.contains(&source.name.as_str());
+    sources.iter().filter(missing).map(|source| {
+        let reason = source.reason.as_deref().unwrap_or("no reason given");
+        (printable(&source.name).into_owned(), printable_prose(reason).into_owned())
+    })
 }
 
 impl Map {

@@ -110,6 +110,21 @@ pub struct Network {
     pub gateways: Vec<String>,
     /// Whether it is started.
     pub active: bool,
+    /// The state of its bridge; nothing if it has none, or if that is not known.
+    #[serde(default)]
+    pub bridge_state: Option<LinkState>,
+}
+
+/// The state of a device of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// It is set up.
+    Up,
+    /// It is set down.
+    Down,
+    /// It is not there.
+    Missing,
 }
 
 /// A NIC of a domain.
@@ -127,12 +142,15 @@ pub struct Nic {
     pub network: Option<String>,
     /// Its addresses, as far as they are known.
     pub addresses: Vec<String>,
-    /// Whether packets can pass it.
+    /// Its position among the NICs of its VM, from 1; 0 if it is not known.
+    #[serde(default)]
+    pub nic: usize,
+    /// Whether packets can pass its end on the host, as far as that end itself is concerned.
     #[serde(default)]
     pub state: Option<NicState>,
 }
 
-/// Whether packets can pass a NIC.
+/// Whether packets can pass a NIC's end on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NicState {

@@ -6,7 +6,7 @@ mod fold;
 mod networks;
 mod policy;
 
-pub(crate) use fold::{Pair, Place};
+pub(crate) use fold::{Pair, Place, word};
 pub(crate) use networks::{ABOUT, Folded, Kind, alarming_words, grid};
 
 use std::fmt::Write as _;
@@ -30,6 +30,9 @@ pub fn write(report: &Report, form: Form, mut out: impl io::Write) -> io::Result
     header(report, form, &mut out)?;
     if let Some(course) = &report.course {
         course::write(report, course, form, &mut out)?;
+        if policy::is_open(report) {
+            policy::write(report, form, &mut out)?;
+        }
     } else {
         networks::write(report, form, &mut out)?;
         policy::write(report, form, &mut out)?;

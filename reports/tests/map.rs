@@ -8,14 +8,15 @@ mod consumer;
 mod hosts;
 
 use insta::assert_snapshot;
-use kvmnet_reports::Report;
-use kvmnet_reports::map::{DRAWINGS, Drawing, Map};
+use kvmnet_reports::map::{DRAWINGS, Drawing, Map, unread};
 use kvmnet_reports::text::Form;
+use kvmnet_reports::{LinkState, NicState, Report, SourceStatus};
 
-use hosts::{broken, healthy, hostile, hundred, invaded, invasions, thousand};
+use hosts::{broken, healthy, hostile, hundred, invaded, invasions, many, thousand};
 
 fn draw(name: &str, report: &Report) -> String {
-    let map = Map::new(&report.host.name, &report.networks, &report.nics);
+    let unread: Vec<_> = unread(&report.sources).collect();
+    let map = Map::new(&report.host.name, &report.networks, &report.nics, &unread);
     let drawing = Drawing::named(name).unwrap_or_else(|| panic!("no drawing {name}"));
     let mut text = Vec::new();
     drawing.draw(&map, Form { width: 80, colour: false }, &mut text).expect("a Vec takes every byte");
@@ -165,6 +166,49 @@ fn hostile_names() {
     assert_snapshot!(draw("ascii", &hostile()));
     assert_snapshot!(draw("dot", &hostile()));
     assert_snapshot!(draw("mermaid", &hostile()));
+}
+
+/// Every NIC and every network is drawn or counted, however many there are of a kind.
+#[test]
+fn nothing_is_left_out() {
+    let mut report = many(40, 3);
+    // The only one of its mode.
+    report.networks[4].mode = "route".into();
+    let text = draw("ascii", &report);
+    let numbers = |word: &str| -> usize {
+        let before =
+            |rest: &str| rest.rsplit([' ', '(']).next().and_then(|number| number.parse::<usize>().ok());
+        text.split(word).filter_map(before).sum()
+    };
+    let alone = text.lines().filter(|line| line.contains("-- vm")).count();
+    assert_eq!(numbers(" NICs") + numbers(" NIC,") + alone, 120, "{text}");
+    assert!(text.contains("network net4 (route"), "{text}");
+    let mut quiet = many(40, 1);
+    for nic in &mut quiet.nics {
+        nic.state = Some(NicState::Up);
+    }
+    quiet.networks[4].mode = "route".into();
+    let text = draw("ascii", &quiet);
+    assert!(text.contains("network net4 (route") && text.contains(" more (nat, "), "{text}");
+}
+
+/// What is broken is not drawn as whole, and what was not read not as nothing.
+#[test]
+fn what_is_wrong_is_drawn() {
+    let mut report = healthy();
+    report.networks[0].bridge_state = Some(LinkState::Down);
+    report.networks[1].bridge_state = Some(LinkState::Missing);
+    report.sources[0].status = SourceStatus::Missing;
+    report.sources[0].reason = Some("no permission".into());
+    let text = draw("ascii", &report);
+    for line in ["bridge virbr0 (down)", "bridge virbr1 (missing)", "not read: links (no permission)"] {
+        assert!(text.contains(line), "no `{line}` in {text}");
+    }
+    assert!(draw("svg", &report).contains("class=\"unread odd\""));
+    (report.networks, report.nics) = (Vec::new(), Vec::new());
+    for drawing in DRAWINGS {
+        assert!(draw(drawing.name, &report).contains("no permission"), "{}", drawing.name);
+    }
 }
 
 #[test]

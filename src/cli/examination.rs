@@ -124,6 +124,8 @@ pub(super) struct Examination {
     quiet: bool,
     renderer: &'static Renderer,
     destination: Destination,
+    /// Entries of the journal are sent there, as no other place was named.
+    to_journal: bool,
     color: Color,
 }
 
@@ -150,6 +152,7 @@ impl Examination {
         let reach = if arguments.local_only { Reach::ThisHost } else { Reach::Anywhere };
         let scope =
             Scope { internet_targets: arguments.internet_target, vms: asked.vms, networks: asked.networks };
+        let to_journal = arguments.output.is_none();
         let destination = Destination::from(arguments.output);
         let fix_script = asked.fix_script.map(|path| Destination::from(Some(path)));
         let writes = state.is_some()
@@ -170,6 +173,7 @@ impl Examination {
             quiet: asked.quiet,
             renderer: arguments.format,
             destination,
+            to_journal,
             color,
         })
     }
@@ -295,9 +299,19 @@ impl Examination {
         let mut text = Vec::new();
         self.renderer.write(&input, &mut text).expect("memory takes every byte");
         self.privileges.write().map_err(Failure::Privileges)?;
-        if !(self.quiet && has_nothing_to_say(report)) {
-            match self.renderer.entries(&input).filter(|_| !self.destination.is_file()) {
-                Some(entries) => output::send_to_journal(&entries)?,
+        let entries = self.renderer.entries(&input).filter(|_| self.to_journal);
+        // Who looks into the journal for why a service failed finds that there.
+        let is_silent = self.quiet
+            && has_nothing_to_say(report)
+            && (entries.is_none() || report.summary.verdict == Verdict::Verified);
+        if !is_silent {
+            match entries.map(|entries| output::send_to_journal(&entries)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    // The verdict is not lost by that.
+                    exit::tell_failure(&error.into());
+                    self.destination.deliver(&text, false)?;
+                }
                 None => self.destination.deliver(&text, false)?,
             }
         }

@@ -92,6 +92,12 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref() {
         return usage(error);
     }
+    tell_failure(error);
+    ExitCode::from(error.downcast_ref().map_or(USAGE, Failure::exit_code))
+}
+
+/// The same of what does not end the program.
+pub(crate) fn tell_failure(error: &anyhow::Error) {
     let mut text = format!("error: {}\n", reason(error));
     let failure = error.downcast_ref::<Failure>();
     for line in failure.map(Failure::place).unwrap_or_default() {
@@ -101,7 +107,6 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
         let _ = writeln!(text, "\nhint: {hint}");
     }
     tell(&text);
-    ExitCode::from(failure.map_or(USAGE, Failure::exit_code))
 }
 
 /// Writes to standard error. If that is closed, nobody is left to tell.

@@ -107,7 +107,7 @@ impl Failure {
                     .to_owned(),
             ),
             Self::Journal { .. } => {
-                Some("does systemd-journald run here? `-o FILE` writes the entries into a file".to_owned())
+                Some("does systemd-journald run here? The entries are written to standard output".to_owned())
             }
             Self::NotAState { .. } => {
                 Some("use another file, or remove this one if it is of no use any more: then everything is told anew".to_owned())

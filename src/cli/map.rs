@@ -5,17 +5,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use kvmnet_probes::facts::Snapshot;
 use kvmnet_probes::privilege::Privileges;
-use kvmnet_reports::map::{DRAWINGS, Drawing, Map};
-use kvmnet_reports::text::{printable, printable_prose};
-use kvmnet_reports::{Network, Nic};
+use kvmnet_reports::Network;
+use kvmnet_reports::map::{DRAWINGS, Drawing, Map, unread};
 
 use super::failure::Failure;
 use super::output::{Color, Destination};
 use super::{exit, facts, select};
 use crate::model::Topology;
-use crate::verify;
+use crate::verify::{self, Inventory};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,11 +23,19 @@ Examples:
   kvmnet map --format dot | dot -Tpdf > host.pdf
   kvmnet map --snapshot host.json --format mermaid";
 
+const CODES: &str = "\
+Exit codes:
+  0   the map is drawn, whatever it shows
+  2   the command line, or a file that it names, cannot be used
+  3   something could not be read: the map says what
+  70  a bug in kvmnet";
+
 /// Draw uplinks, bridges, networks and VMs, and what hangs on what
 ///
-/// Nothing is sent. Of many VMs in one place those in one state are drawn as one.
+/// Nothing is sent, and nothing is checked: `kvmnet doctor` does that. Of many VMs in one place those in one state are
+/// drawn as one.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::with_codes(EXAMPLES))]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{CODES}"))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     facts: facts::Arguments,
@@ -55,44 +61,29 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     let origin = arguments.facts.origin(facts::DEADLINE)?;
     let snapshot = super::runtime()?.block_on(origin.observe())?;
     let topology = Topology::from_snapshot(&snapshot);
-    let select::Arguments { vm, network } = arguments.select;
-    select::check(&snapshot, &topology, &vm, &network)?;
-    let (networks, nics) = selected(verify::inventory(&snapshot, &topology), &vm, &network);
-    let map = Map::new(&snapshot.host.name, &networks, &nics);
+    let select = arguments.select;
+    select::check(&snapshot, &topology, &select.vm, &select.network)?;
+    let Inventory { networks, nics, sources } = selected(verify::inventory(&snapshot, &topology), &select);
+    let unread = unread(&sources).collect::<Vec<_>>();
+    let map = Map::new(&snapshot.host.name, &networks, &nics, &unread);
     let mut text = Vec::new();
     arguments.format.draw(&map, destination.form(color), &mut text).expect("memory takes every byte");
-    let code = tell_missing(&snapshot);
+    for (source, reason) in &unread {
+        exit::tell(&format!("not read: {source}: {reason}\n"));
+    }
     privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(&text, false)?;
-    Ok(ExitCode::from(code))
+    Ok(ExitCode::from(if unread.is_empty() { exit::VERIFIED } else { exit::INCOMPLETE }))
 }
 
 /// The wanted NICs, and the networks that are wanted or that those are in.
-fn selected(
-    (mut networks, mut nics): (Vec<Network>, Vec<Nic>),
-    vms: &[String],
-    names: &[String],
-) -> (Vec<Network>, Vec<Nic>) {
-    let of = |nic: &Nic| nic.network.as_ref().is_some_and(|network| names.contains(network));
-    nics.retain(|nic| (vms.is_empty() || vms.contains(&nic.vm)) && (names.is_empty() || of(nic)));
+fn selected(inventory: Inventory, select: &select::Arguments) -> Inventory {
+    let Inventory { mut networks, mut nics, sources } = inventory;
+    nics.retain(|nic| select.wants(&nic.vm, nic.network.as_deref()));
     let is_used = |network: &Network| nics.iter().any(|nic| nic.network.as_ref() == Some(&network.name));
     networks.retain(|network| {
-        (names.is_empty() || names.contains(&network.name)) && (vms.is_empty() || is_used(network))
+        (select.network.is_empty() || select.network.contains(&network.name))
+            && (select.vm.is_empty() || is_used(network))
     });
-    (networks, nics)
-}
-
-/// Sources without which the picture is incomplete.
-const NEEDED: [&str; 2] = ["links", "libvirt"];
-
-/// Names what was not read, and says so in the exit code.
-fn tell_missing(snapshot: &Snapshot) -> u8 {
-    let mut code = exit::VERIFIED;
-    for source in snapshot.sources().into_iter().filter(|source| NEEDED.contains(&source.name)) {
-        if let Some(reason) = source.missing {
-            exit::tell(&format!("not read: {}: {}\n", printable(source.name), printable_prose(reason)));
-            code = exit::INCOMPLETE;
-        }
-    }
-    code
+    Inventory { networks, nics, sources }
 }

@@ -61,10 +61,7 @@ const NEEDED: [&str; 3] = ["links", "fdb", "libvirt"];
 
 fn list(snapshot: &Snapshot, topology: &Topology, select: &select::Arguments) -> Ports {
     let network = |nic: &Nic| topology.network_of(nic).map(|network| network.name.clone());
-    let wanted = |nic: &&Nic| {
-        let of_network = || network(nic).is_some_and(|name| select.network.contains(&name));
-        (select.vm.is_empty() || select.vm.contains(&nic.vm)) && (select.network.is_empty() || of_network())
-    };
+    let wanted = |nic: &&Nic| select.wants(&nic.vm, network(nic).as_deref());
     let sources = snapshot.sources().into_iter().filter(|source| NEEDED.contains(&source.name));
     Ports {
         schema: ports::SCHEMA.to_owned(),

@@ -18,6 +18,16 @@ pub(crate) struct Arguments {
     pub(crate) network: Vec<String>,
 }
 
+impl Arguments {
+    /// Whether a NIC of this VM and network is in that part.
+    pub(crate) fn wants(&self, vm: &str, network: Option<&str>) -> bool {
+        let named = |names: &[String], name: Option<&str>| {
+            names.is_empty() || name.is_some_and(|name| names.iter().any(|wanted| wanted == name))
+        };
+        named(&self.vm, Some(vm)) && named(&self.network, network)
+    }
+}
+
 /// Every wanted name exists. If libvirt was not read nobody knows, and that is said.
 pub(crate) fn check(
     snapshot: &Snapshot,

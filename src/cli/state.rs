@@ -1,7 +1,7 @@
 //! `--state`: what is remembered from one run to the next.
 
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use kvmnet_reports::text::printable_prose;
 use kvmnet_reports::{Report, Severity, json};
@@ -70,19 +70,33 @@ impl State {
         Ok(())
     }
 
-    /// Keeps what is remembered; what could not be used is kept beside it.
+    /// Keeps what is remembered; what could not be used is kept beside it, or else stays where it is.
     pub(super) fn write(&self) -> Result<(), Failure> {
         if let Some(Lost { why, content }) = &self.lost {
-            let mut text =
-                format!("warning: the state {} {why}: it is begun anew", failure::name(&self.path));
-            if !content.is_empty() {
-                let mut kept = self.path.clone().into_os_string();
-                kept.push(".corrupt");
-                let kept = PathBuf::from(kept);
-                text = format!("{text}, and what was there is kept in {}", failure::name(&kept));
-                Destination::from(Some(kept)).deliver(content, true)?;
+            let name = failure::name(&self.path);
+            let (text, is_kept) = match keep(&self.path, content) {
+                Ok(None) => (format!("the state {name} {why}: it is begun anew"), true),
+                Ok(Some(kept)) => {
+                    let kept = failure::name(&kept);
+                    (
+                        format!(
+                            "the state {name} {why}: it is begun anew, and what was there is kept in {kept}"
+                        ),
+                        true,
+                    )
+                }
+                Err(error) => {
+                    let text = format!(
+                        "the state {name} {why}, and what is there could not be kept beside it ({error}): nothing is \
+                         remembered"
+                    );
+                    (text, false)
+                }
+            };
+            exit::tell(&format!("warning: {}\n", printable_prose(&text)));
+            if !is_kept {
+                return Ok(());
             }
-            exit::tell(&format!("{}\n", printable_prose(&text)));
         }
         let mut text = Vec::new();
         json::write(&self.record, &mut text).expect("memory takes every byte");
@@ -90,21 +104,45 @@ impl State {
     }
 }
 
+/// Old states that are kept of one file.
+const KEPT: usize = 10;
+
+/// Puts what was in the file beside it, under a name that nothing has yet; nothing is kept of an empty one.
+fn keep(path: &Path, content: &[u8]) -> io::Result<Option<PathBuf>> {
+    if content.is_empty() {
+        return Ok(None);
+    }
+    let target = fs::canonicalize(path)?;
+    for number in 0..KEPT {
+        let mut kept = path.as_os_str().to_owned();
+        kept.push(if number == 0 { ".corrupt".to_owned() } else { format!(".corrupt.{number}") });
+        match fs::hard_link(&target, &kept) {
+            Ok(()) => return Ok(Some(kept.into())),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{KEPT} are there already")))
+}
+
+/// Where a state says that it is one: near its beginning.
+const HEAD: usize = 4096;
+
 /// What is left of a state, or what the file is instead: that is somebody else's, and is left alone.
 fn lost(content: Vec<u8>) -> Result<Lost, String> {
     // A file system that lost the content may have kept the length.
     if content.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace()) {
         return Ok(Lost { why: "is empty".to_owned(), content: Vec::new() });
     }
-    let is_state = |value: &Value| value["schema"].as_str().is_some_and(|it| it.starts_with("kvmnet.state/"));
-    match serde_json::from_slice::<Value>(&content) {
-        Ok(value) if is_state(&value) && value["schema"] != RECORD => {
-            Ok(Lost { why: "is of another version".to_owned(), content })
-        }
-        Ok(value) if is_state(&value) => Ok(Lost { why: "does not fit".to_owned(), content }),
-        Err(error) if content.trim_ascii_start().starts_with(b"{") => {
-            Ok(Lost { why: format!("is damaged ({error})"), content })
-        }
-        Ok(_) | Err(_) => Err("it is something else".to_owned()),
-    }
+    let head = String::from_utf8_lossy(&content[..content.len().min(HEAD)]);
+    let says_so = head.contains("\"kvmnet.state/");
+    let schema = serde_json::from_slice::<Value>(&content).map(|value| value["schema"].clone());
+    let why = match schema {
+        Ok(schema) if says_so && schema != RECORD => "is of another version".to_owned(),
+        Ok(_) if says_so => "does not fit".to_owned(),
+        // The first block may be lost, and the rest not.
+        Err(error) if says_so || content[0] == 0 => format!("is damaged ({error})"),
+        Ok(_) | Err(_) => return Err("it is something else".to_owned()),
+    };
+    Ok(Lost { why, content })
 }

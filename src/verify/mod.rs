@@ -29,7 +29,7 @@ pub use course::{RECORD, Record, follow};
 pub use diff::diff;
 pub use discover::{discover, learn};
 pub use dry_run::dry_run;
-pub use inventory::inventory;
+pub use inventory::{Inventory, inventory};
 pub use large::full_size;
 pub use plan::{Plan, Trial, plan};
 pub use policy::{hold_against, reduce};

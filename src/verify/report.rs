@@ -11,7 +11,7 @@ use kvmnet_reports::{
 
 use super::Plan;
 use super::findings::{Case, findings};
-use super::inventory::inventory;
+use super::inventory::{Inventory, inventory};
 use super::judge::{Judgement, Oddity, judge};
 use super::large;
 use crate::checks::{Scene, wire_disagrees};
@@ -78,12 +78,12 @@ pub fn report(
     let scene = Scene { snapshot, topology };
     let findings =
         findings(Case { scene, claims, fates, plan, observations, judgements: &judgements, cells: &matrix });
-    let (networks, nics) = inventory(snapshot, topology);
+    let Inventory { networks, nics, sources } = inventory(snapshot, topology);
     let summary = Summary { ok: 0, gaps: 0, unknown: 0, proved: 0, verdict: Verdict::Incomplete };
     let mut report = Report {
         schema: SCHEMA.to_owned(),
         host: host(snapshot),
-        sources: sources(snapshot),
+        sources,
         networks,
         nics,
         matrix,
@@ -213,19 +213,4 @@ fn host(snapshot: &Snapshot) -> Host {
         firewall_backend: libvirt.and_then(|libvirt| libvirt.firewall_backend.clone()),
         taken_ms: snapshot.taken_ms,
     }
-}
-
-fn sources(snapshot: &Snapshot) -> Vec<Source> {
-    let statuses = snapshot.sources();
-    statuses
-        .into_iter()
-        .map(|source| {
-            let (status, reason) = match source.missing {
-                Some(reason) => (SourceStatus::Missing, Some(reason.to_owned())),
-                None if source.caveats.is_empty() => (SourceStatus::Read, None),
-                None => (SourceStatus::Partial, Some(source.caveats.join("; "))),
-            };
-            Source { name: source.name.to_owned(), status, reason }
-        })
-        .collect()
 }

@@ -15,7 +15,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::details;
 use super::{Input, Renderer};
-use crate::map::{Map, svg};
+use crate::map::{self, Map, svg};
 use crate::text::{Form, Paint, printable, printable_prose};
 use crate::words::shortfall;
 use crate::{Report, Source, Verdict, table};
@@ -27,7 +27,7 @@ const SCRIPT: &str = include_str!("html/script.js");
 /// `reports/tests/formats/html.rs` says what they have to be.
 const STYLE_HASH: &str = "sha256-JKCKgxBMZ+Uh+Bjad7CIKfONPR8hqBxJ/iBabNjDdSE=";
 const MAP_HASH: &str = "sha256-nTf50gtyIO3FiQddzvEmzzU7g6pNswWVoGmz0B6Nn+0=";
-const SCRIPT_HASH: &str = "sha256-YWYwhuufOVCm/e5hjuFH1h7z8YxUIfJxy2VafCbMiWE=";
+const SCRIPT_HASH: &str = "sha256-n17lcq0O1TJ6xA1wIAJHWCh6P6X4bBe1ewxfdu/OEjU=";
 
 pub(super) const RENDERER: Renderer = Renderer {
     name: "html",
@@ -48,7 +48,8 @@ fn page(input: &Input<'_>) -> Markup {
          form-action 'none'"
     );
     let host = printable(&report.host.name);
-    let map = Map::new(&report.host.name, &report.networks, &report.nics);
+    let unread: Vec<_> = map::unread(&report.sources).collect();
+    let map = Map::new(&report.host.name, &report.networks, &report.nics, &unread);
     let findings = findings::section(input);
     let matrix = matrix::section(report);
     let asserted = report.policy.as_ref().map(|policy| self::policy::section(report, policy));

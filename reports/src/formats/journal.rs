@@ -39,6 +39,9 @@ const INFO: u8 = 6;
 
 /// VMs, networks and others that are named in one entry, each in a field of its own.
 const SUBJECTS: usize = 100;
+/// Commands in a message, and lines about a finding: journald takes no entry that is too large.
+const COMMANDS: usize = 4;
+const DETAILS: usize = 200;
 /// Pairs of ends that a line names.
 const NAMED: usize = 6;
 
@@ -59,7 +62,7 @@ fn entries(report: &Report) -> Vec<String> {
         entry.field("KVMNET_FINDING", &printable(&healed.id)).field("KVMNET_CHANGE", "healed");
         entry
     });
-    let unexplained = groups(report).into_iter().filter(|_| course.is_none()).map(|group| {
+    let unexplained = groups(report).into_iter().map(|group| {
         let (priority, word) = if group.unknown { (WARNING, "unknown") } else { (ERROR, "error") };
         let mut entry =
             Entry::new(UNEXPLAINED, priority, &format!("{word}: {}: {}", group.title(), group.why));
@@ -114,11 +117,13 @@ fn of_finding(report: &Report, finding: &Finding, remembered: bool) -> Entry {
     };
     let word = finding.severity.word();
     let (title, cause) = (printable_prose(&finding.title), printable_prose(&finding.cause));
-    let commands: Vec<_> = finding.fix.commands.iter().map(|line| command(line)).collect();
+    let commands: Vec<_> = finding.fix.commands.iter().take(COMMANDS).map(|line| command(line)).collect();
     let fix = if commands.is_empty() { String::new() } else { format!(" Fix: {}", commands.join("; ")) };
+    let more = finding.fix.commands.len().saturating_sub(COMMANDS);
+    let fix = if more > 0 { format!("{fix}; … and {more} more") } else { fix };
     let mut entry = Entry::new(FINDING, priority, &format!("{word}: {title}: {cause}{fix}"));
     entry.field("KVMNET_FINDING", &printable(&finding.id)).field("KVMNET_SEVERITY", word);
-    for (label, text) in details::of_finding(report, finding) {
+    for (label, text) in details::of_finding(report, finding).into_iter().take(DETAILS) {
         let name = match label {
             "why" => "KVMNET_CAUSE",
             "evidence" => "KVMNET_EVIDENCE",

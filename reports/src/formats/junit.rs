@@ -69,7 +69,7 @@ fn test_case(case: &Case) -> TestCase {
     }
     junit.status.set_message(&case.why).set_type(match case.outcome {
         Outcome::Unknown => "unknown",
-        Outcome::Skip => "accepted",
+        Outcome::Skip => "skipped",
         Outcome::Pass | Outcome::Fail => &case.group,
     });
     if !case.details.is_empty() {

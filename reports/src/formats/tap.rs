@@ -33,7 +33,7 @@ fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
 fn point(number: usize, case: &Case, out: &mut dyn io::Write) -> io::Result<()> {
     let (word, severity) = match case.outcome {
         Outcome::Pass => ("ok", None),
-        Outcome::Skip => ("ok", Some("accepted")),
+        Outcome::Skip => ("ok", Some("skipped")),
         Outcome::Fail => ("not ok", Some("fail")),
         Outcome::Unknown => ("not ok", Some("unknown")),
     };

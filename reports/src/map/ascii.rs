@@ -29,7 +29,8 @@ fn branch(map: &Map, at: usize, before: (&str, &str), form: Form, out: &mut dyn 
     let heading = node.heading();
     let state = node.state.as_ref().map(|(_, word)| word.as_str());
     let said: Vec<&str> = state.into_iter().chain(node.lines.iter().map(String::as_str)).collect();
-    let text = if said.is_empty() { heading.clone() } else { format!("{heading}  {}", said.join(", ")) };
+    // A guest's name may read like a state: the last parentheses are ours.
+    let text = if said.is_empty() { heading.clone() } else { format!("{heading} ({})", said.join(", ")) };
     let children: Vec<usize> = map.children(Some(at)).collect();
     let hanging = if children.is_empty() { "    " } else { "|   " };
     let room = form.width.saturating_sub(width_of(others) + hanging.len());

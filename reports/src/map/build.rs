@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Kind, Map, Node, State};
 use crate::text::{count, printable};
-use crate::{Network, Nic, NicState};
+use crate::{LinkState, Network, Nic, NicState};
 
 /// NICs of a host that are drawn one by one wherever they are.
 const ALL_NICS: usize = 48;
@@ -17,12 +17,17 @@ const FEW: usize = 4;
 const NETWORKS: usize = 24;
 /// Addresses and subnets that are shown of one box.
 const LINES: usize = 4;
+/// Names that are shown of what is one box.
+const NAMES: usize = 3;
 
 impl Map {
-    /// The picture of a host.
-    pub fn new(host: &str, networks: &[Network], nics: &[Nic]) -> Self {
-        let mut drawing =
-            Builder { networks, nics: numbered(nics), placed: vec![false; nics.len()], nodes: Vec::new() };
+    /// The picture of a host, and what of it may be missing ([`super::unread`]).
+    pub fn new(host: &str, networks: &[Network], nics: &[Nic], unread: &[(String, String)]) -> Self {
+        let mut drawing = Builder { networks, nics, placed: vec![false; nics.len()], nodes: Vec::new() };
+        for (source, reason) in unread {
+            let why = Some((State::Odd, reason.clone()));
+            drawing.push(node(Kind::Unread, source.clone(), why));
+        }
         let mut uplinks: Vec<Option<&str>> = Vec::new();
         for network in networks {
             let uplink = network.uplink.as_deref();
@@ -40,20 +45,9 @@ impl Map {
     }
 }
 
-/// Each NIC with its number among those of its VM, from 1.
-fn numbered<'a>(nics: &'a [Nic]) -> Vec<(usize, &'a Nic)> {
-    let mut seen: BTreeMap<&'a str, usize> = BTreeMap::new();
-    let number = |nic: &'a Nic| {
-        let number = seen.entry(&nic.vm).or_default();
-        *number += 1;
-        (*number, nic)
-    };
-    nics.iter().map(number).collect()
-}
-
 struct Builder<'a> {
     networks: &'a [Network],
-    nics: Vec<(usize, &'a Nic)>,
+    nics: &'a [Nic],
     placed: Vec<bool>,
     nodes: Vec<Node>,
 }
@@ -93,29 +87,30 @@ impl<'a> Builder<'a> {
             return (Vec::new(), networks);
         }
         let quiet = |network: &&Network| {
-            let mut nics = self.nics.iter().map(|(_, nic)| *nic);
+            let mut nics = self.nics.iter();
             let odd = |nic: &Nic| {
                 nic.network.as_ref() == Some(&network.name)
                     && state(nic).is_some_and(|(state, _)| state == State::Odd)
             };
-            network.active && !nics.any(odd)
+            network.active && bridge_state(&[network]).is_none() && !nics.any(odd)
         };
-        let (quiet, shown): (Vec<_>, Vec<_>) = networks.into_iter().partition(quiet);
+        let (quiet, mut shown): (Vec<_>, Vec<_>) = networks.into_iter().partition(quiet);
         let mut folded: BTreeMap<&str, Vec<&Network>> = BTreeMap::new();
         for network in quiet {
             folded.entry(&network.mode).or_default().push(network);
         }
-        (folded.into_values().collect(), shown)
+        let (alone, many): (Vec<_>, Vec<_>) = folded.into_values().partition(|group| group.len() == 1);
+        shown.extend(alone.into_iter().flatten());
+        (many, shown)
     }
 
     /// Many networks as one.
     fn crowd(&mut self, networks: &[&Network], parent: Option<usize>) {
         let of = |nic: &Nic| networks.iter().any(|network| nic.network.as_ref() == Some(&network.name));
         let here: Vec<usize> =
-            (0..self.nics.len()).filter(|&at| !self.placed[at] && of(self.nics[at].1)).collect();
-        let [first, .., last] = networks else { return };
-        let title =
-            format!("{} … {}: {} networks", printable(&first.name), printable(&last.name), networks.len());
+            (0..self.nics.len()).filter(|&at| !self.placed[at] && of(&self.nics[at])).collect();
+        let Some(first) = networks.first() else { return };
+        let title = several(&networks.iter().map(|network| network.name.as_str()).collect::<Vec<_>>());
         let number = here.len();
         for at in here {
             self.placed[at] = true;
@@ -133,7 +128,12 @@ impl<'a> Builder<'a> {
         let place = bridge.map_or(parent, |name| {
             let lines = plain.map(|network| describe(network)).unwrap_or_default();
             let title = printable(name).into_owned();
-            Some(self.push(Node { lines, parent, routed, ..node(Kind::Bridge, title, None) }))
+            Some(self.push(Node {
+                lines,
+                parent,
+                routed,
+                ..node(Kind::Bridge, title, bridge_state(networks))
+            }))
         });
         for network in networks {
             let is_plain = plain.is_some_and(|plain| plain.name == network.name);
@@ -163,7 +163,7 @@ impl<'a> Builder<'a> {
     /// What is on a bridge that no network names, or on none.
     fn leftovers(&mut self) {
         let mut bridges: Vec<Option<&str>> = Vec::new();
-        for (_, nic) in self.nics.iter().enumerate().filter(|(at, _)| !self.placed[*at]).map(|(_, nic)| nic) {
+        for (nic, _) in self.nics.iter().zip(&self.placed).filter(|(_, placed)| !**placed) {
             let bridge = nic.bridge.as_deref();
             if !bridges.contains(&bridge) {
                 bridges.push(bridge);
@@ -178,39 +178,35 @@ impl<'a> Builder<'a> {
     /// Hangs the NICs of which this is so, and that hang nowhere else, on a node. Of many those in one state are one.
     fn hang(&mut self, which: impl Fn(&Nic) -> bool, parent: Option<usize>) {
         let here: Vec<usize> =
-            (0..self.nics.len()).filter(|&at| !self.placed[at] && which(self.nics[at].1)).collect();
+            (0..self.nics.len()).filter(|&at| !self.placed[at] && which(&self.nics[at])).collect();
         let network =
             parent.filter(|&at| self.nodes[at].kind == Kind::Network).map(|at| self.nodes[at].title.clone());
         let mut by_state: BTreeMap<Option<NicState>, Vec<usize>> = BTreeMap::new();
         for &at in &here {
             self.placed[at] = true;
-            by_state.entry(self.nics[at].1.state).or_default().push(at);
+            by_state.entry(self.nics[at].state).or_default().push(at);
         }
         let most = if self.nics.len() > ALL_NICS { NICS_OF_MANY } else { NICS };
         let many = here.len() > most;
         let apart = |group: &[usize]| {
-            let odd = state(self.nics[group[0]].1).is_some_and(|(state, _)| state == State::Odd);
+            let odd = state(&self.nics[group[0]]).is_some_and(|(state, _)| state == State::Odd);
             !many || group.len() == 1 || odd && group.len() <= FEW
         };
-        let alone = |at: &usize| apart(&by_state[&self.nics[*at].1.state]);
+        let alone = |at: &usize| apart(&by_state[&self.nics[*at].state]);
         let single: Vec<Node> = here
             .iter()
             .filter(|at| alone(at))
-            .map(|&at| single(self.nics[at], network.as_deref(), parent))
+            .map(|&at| single(&self.nics[at], network.as_deref(), parent))
             .collect();
         let folded: Vec<Node> = by_state
             .values()
             .filter(|group| !apart(group))
             .filter_map(|group| {
-                let nics: Vec<_> = group.iter().map(|&at| self.nics[at].1).collect();
-                let [first, .., last] = nics.as_slice() else { return None };
-                let title = format!(
-                    "{} … {}: {}",
-                    printable(&first.vm),
-                    printable(&last.vm),
-                    count(nics.len(), "NIC")
-                );
-                Some(Node { parent, ..node(Kind::Nic, title, state(first)) })
+                let nics: Vec<_> = group.iter().map(|&at| &self.nics[at]).collect();
+                let first = nics.first()?;
+                let lines = vec![several(&nics.iter().map(|nic| nic.vm.as_str()).collect::<Vec<_>>())];
+                let title = count(nics.len(), "NIC");
+                Some(Node { lines, parent, ..node(Kind::Nic, title, state(first)) })
             })
             .collect();
         self.nodes.extend(single);
@@ -218,14 +214,33 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// What is wrong with the bridge of these networks, if it is.
+fn bridge_state(networks: &[&Network]) -> Option<(State, String)> {
+    let wanted = if networks.iter().any(|network| network.active) { State::Odd } else { State::Off };
+    let word = networks.iter().find_map(|network| match network.bridge_state? {
+        LinkState::Up => None,
+        LinkState::Down => Some("down"),
+        LinkState::Missing => Some("missing"),
+    });
+    word.map(|word| (wanted, word.to_owned()))
+}
+
+/// The first names, and how many more there are.
+fn several(names: &[&str]) -> String {
+    let shown: Vec<_> = names.iter().take(NAMES).map(|name| printable(name)).collect();
+    let more = names.len().saturating_sub(NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
 fn node(kind: Kind, title: String, state: Option<(State, String)>) -> Node {
     Node { kind, title, lines: Vec::new(), state, parent: None, routed: false }
 }
 
 /// `network`: as the title of what it hangs on says it.
-fn single((number, nic): (usize, &Nic), network: Option<&str>, parent: Option<usize>) -> Node {
+fn single(nic: &Nic, network: Option<&str>, parent: Option<usize>) -> Node {
     let name = printable(&nic.vm);
-    let title = if number == 1 { name.into_owned() } else { format!("{name} (NIC {number})") };
+    let title = if nic.nic > 1 { format!("{name}, NIC {}", nic.nic) } else { name.into_owned() };
     let mut lines: Vec<String> = nic.tap.iter().map(|tap| printable(tap).into_owned()).collect();
     if let Some(own) = nic.network.as_deref().map(printable).filter(|own| Some(&**own) != network)
         && nic.network != nic.bridge
@@ -247,7 +262,7 @@ fn describe(network: &Network) -> Vec<String> {
 /// The first ones, and how many more there are.
 fn some(texts: &[String]) -> impl Iterator<Item = String> {
     let more = texts.len().saturating_sub(LINES);
-    let more = (more > 0).then(|| format!("… and {more} more"));
+    let more = (more > 0).then(|| format!("and {more} more"));
     texts.iter().take(LINES).map(|text| printable(text).into_owned()).chain(more)
 }
 

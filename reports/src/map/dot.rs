@@ -37,7 +37,7 @@ fn look(node: &Node) -> &'static str {
         (_, Some(State::Odd)) => ", color=\"#b3261e\", penwidth=2",
         (_, Some(State::Off)) => ", style=\"rounded,dashed\"",
         (Kind::Uplink, _) => ", shape=house",
-        (Kind::Bridge | Kind::Network | Kind::Nic, Some(State::Up) | None) => "",
+        (Kind::Unread | Kind::Bridge | Kind::Network | Kind::Nic, Some(State::Up) | None) => "",
     }
 }
 

@@ -17,7 +17,7 @@ fn write(map: &Map, out: &mut dyn io::Write) -> io::Result<()> {
     for (at, node) in map.nodes.iter().enumerate() {
         let (open, close) = match node.kind {
             Kind::Uplink => ("([", "])"),
-            Kind::Bridge | Kind::Network | Kind::Nic => ("[", "]"),
+            Kind::Unread | Kind::Bridge | Kind::Network | Kind::Nic => ("[", "]"),
         };
         writeln!(out, "    n{at}{open}\"{}\"{close}", label(node))?;
     }

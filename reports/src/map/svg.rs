@@ -50,7 +50,7 @@ pub(crate) fn drawing(map: &Map, alone: bool) -> Markup {
             }
             @for (node, place) in map.nodes.iter().zip(&layout.boxes) {
                 @let state = node.state.as_ref().map_or("plain", |(state, _)| state.class());
-                g class=(format!("{} {state}", node.kind.word())) {
+                g class=(format!("{} {state}", node.kind.class())) {
                     rect x=(place.x) y=(place.y) width=(place.width) height=(place.height) rx="4" {}
                     @for (number, line) in node.text().iter().enumerate() {
                         @let class = match (number, &node.state) {
@@ -88,8 +88,8 @@ impl Layout {
             .iter()
             .map(|node| Place { x: 0, y: 0, width: 0, height: height(node.text().len()) })
             .collect();
-        for kind in Kind::ALL {
-            let of_kind = || map.nodes.iter().enumerate().filter(|(_, node)| node.kind == kind);
+        for kinds in Kind::COLUMNS {
+            let of_kind = || map.nodes.iter().enumerate().filter(|(_, node)| kinds.contains(&node.kind));
             let Some(width) = of_kind().map(|(_, node)| width(&node.text())).max() else { continue };
             for (at, _) in of_kind() {
                 (boxes[at].x, boxes[at].width) = (x, width);
@@ -123,7 +123,8 @@ impl Layout {
         }
         Self {
             boxes,
-            width: (x + MARGIN).saturating_sub(BETWEEN_COLUMNS),
+            // The host's name stands above.
+            width: (x + MARGIN).saturating_sub(BETWEEN_COLUMNS).max(width(std::slice::from_ref(&map.host))),
             height: (next + MARGIN).saturating_sub(2 * BETWEEN_ROWS),
         }
     }

@@ -114,6 +114,13 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// The word for one claim.
+pub(crate) fn word(cell: &Cell) -> Entry {
+    let mut fold = Fold::default();
+    fold.add(None, cell);
+    fold.entry(Place::of(cell).pair, false)
+}
+
 /// One fold for each column.
 pub(super) type Folds<'a> = BTreeMap<Pair, Fold<'a>>;
 

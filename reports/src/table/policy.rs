@@ -11,6 +11,14 @@ use crate::words::zone_in_words;
 /// Cells that are shown of an assertion that does not hold.
 const SHOWN: usize = 4;
 
+/// Something of the policy does not hold, is not known or is to be noted.
+pub(super) fn is_open(report: &Report) -> bool {
+    report.policy.as_ref().is_some_and(|policy| {
+        let open = policy.assertions.iter().any(|assertion| assertion.verdict != CellVerdict::Ok);
+        open || !policy.notes.is_empty()
+    })
+}
+
 pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io::Result<()> {
     let Some(policy) = &report.policy else { return Ok(()) };
     if !policy.assertions.is_empty() {
@@ -32,7 +40,7 @@ pub(super) fn write(report: &Report, form: Form, out: &mut impl io::Write) -> io
         }
     }
     for note in &policy.notes {
-        let line = format!("{}:{} {}", printable(&policy.file), note.line, printable_prose(&note.text));
+        let line = format!("{}:{} {}", printable_prose(&policy.file), note.line, printable_prose(&note.text));
         writeln!(out)?;
         for line in wrap(&line, form.width) {
             writeln!(out, "{}", Paint::Yellow.apply(&line, form.colour))?;
@@ -73,8 +81,12 @@ fn grid(report: &Report, policy: &Policy, form: Form, out: &mut impl io::Write) 
         if wrong.is_empty() && note.is_none() {
             continue;
         }
-        let title =
-            format!("{}:{} {}", printable(&policy.file), assertion.line, printable_prose(&assertion.name));
+        let title = format!(
+            "{}:{} {}",
+            printable_prose(&policy.file),
+            assertion.line,
+            printable_prose(&assertion.name)
+        );
         writeln!(out)?;
         for line in wrap(&title, form.width) {
             writeln!(out, "{}", Paint::Bold.apply(&line, form.colour))?;

@@ -60,6 +60,7 @@ fn network(name: &str, mode: &str, bridge: &str, subnets: &[&str]) -> Network {
         subnets: subnets.iter().map(|&subnet| subnet.into()).collect(),
         gateways: subnets.iter().map(|subnet| subnet.replace("0/24", "1")).collect(),
         active: true,
+        bridge_state: Some(LinkState::Up),
     }
 }
 
@@ -71,6 +72,7 @@ fn nic(vm: &str, number: usize, bridge: &str, network: &str) -> Nic {
         bridge: Some(bridge.into()),
         network: Some(network.into()),
         addresses: Vec::new(),
+        nic: 1,
         state: Some(NicState::Up),
     }
 }
@@ -425,6 +427,7 @@ pub(crate) const PAYLOADS: &[&str] = &[
     "*a* _b_ __c__ ~~d~~ **e**",
     "{0} {7} {{1}}",
     "$x^2$ $$y$$",
+    "c\nPRIORITY=0\nMESSAGE=forged\n\nMESSAGE=forged",
 ];
 
 /// The host with a policy, with this text wherever somebody else has the word.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
+use super::findings::TOLD;
 use super::{class, prose};
-use crate::text::{Paint, count, printable, printable_list, printable_prose};
+use crate::text::{count, printable, printable_list, printable_prose};
 use crate::trace::{TraceDecision, TraceStep};
 use crate::unexplained::Cause;
 use crate::words::{by_facts, claim_in_words, on_the_wire, sent_as, wanted};
-use crate::{Cell, CellVerdict, Expected, Proof, Report, ZoneKind};
+use crate::{Cell, CellVerdict, Proof, Report, ZoneKind, table};
 
 /// Groups of claims that are told in one place.
 const GROUPS: usize = 12;
@@ -69,24 +70,13 @@ pub(super) fn groups(report: &Report, causes: &[Vec<Cause<'_>>], cells: &[(usize
     }
 }
 
-/// A claim's verdict in the matrix' words.
-pub(super) const fn word_of(cell: &Cell) -> (&'static str, Paint) {
-    match (cell.verdict, cell.expected) {
-        (CellVerdict::Gap, Expected::Allow) => ("BROKEN", Paint::Red),
-        (CellVerdict::Gap, Expected::Deny) => ("LEAK", Paint::Red),
-        (CellVerdict::Unknown, _) => ("unknown", Paint::Yellow),
-        (CellVerdict::Ok, Expected::Allow) => ("ok", Paint::Green),
-        (CellVerdict::Ok, Expected::Deny) => ("closed ok", Paint::Green),
-    }
-}
-
 fn one(report: &Report, causes: &[Vec<Cause<'_>>], group: &[(usize, &Cell)], open: bool) -> Markup {
     // All are alike; one of whose packet's way is known shows it.
     let Some((at, cell)) = group.iter().find(|(_, cell)| !cell.steps.is_empty()).or(group.first()) else {
         return html! {};
     };
-    let (word, paint) = word_of(cell);
-    let class = class(Some(paint));
+    let entry = table::word(cell);
+    let (word, class) = (&entry.text, class(entry.paint));
     let vm = |cell: &'_ Cell| {
         let about = if cell.from.zone == ZoneKind::Vm { &cell.from } else { &cell.to };
         about.vm.clone().unwrap_or_default()
@@ -130,8 +120,9 @@ fn because(report: &Report, cause: &Cause<'_>) -> Markup {
     let at = report.findings.iter().position(|finding| std::ptr::eq(finding, cause.finding));
     html! {
         @match (cause.accepted, at) {
-            (None, Some(at)) => a href=(format!("#finding-{}", at + 1)) { (title) },
-            _ => { (title) " (accepted)" },
+            (None, Some(at)) if at < TOLD => a href=(format!("#finding-{}", at + 1)) { (title) },
+            (None, _) => { (title) },
+            (Some(_), _) => { (title) " (accepted)" },
         }
     }
 }

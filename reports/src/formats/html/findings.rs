@@ -11,7 +11,7 @@ use crate::words::{claims, command};
 use crate::{Finding, Report, Severity};
 
 /// Findings that are told, and those that are open from the beginning.
-const TOLD: usize = 200;
+pub(super) const TOLD: usize = 200;
 const OPEN: usize = 20;
 /// Groups of claims, and pairs of ends in one.
 const GROUPS: usize = 12;

@@ -25,7 +25,7 @@ addEventListener("click", (event) => {
   const link = event.target.closest('a[href^="#finding-"]');
   if (!link) return;
   link.closest("[popover]")?.hidePopover();
-  document.querySelector(link.getAttribute("href")).open = true;
+  document.querySelector(link.getAttribute("href"))?.setAttribute("open", "");
 });
 // For browsers that print what is closed as closed.
 let closed = [];
