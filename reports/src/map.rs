@@ -12,8 +12,9 @@ pub(crate) mod svg;
 
 use std::io;
 
+use crate::Source;
 use crate::text::{Form, Paint, printable, printable_prose};
-use crate::{Source, SourceStatus};
+use crate::words::shortfall;
 
 /// A host's picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ struct Node {
 /// The kinds of boxes, from the outside to the guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// A source of facts that was not read, so that something may be missing.
+    /// A source of facts that was not read in full, so that something may be missing.
     Unread,
     Uplink,
     Bridge,
@@ -53,24 +54,14 @@ impl Kind {
     const COLUMNS: [&[Self]; 4] =
         [&[Self::Unread, Self::Uplink], &[Self::Bridge], &[Self::Network], &[Self::Nic]];
 
-    /// What the kind is called in drawings.
-    const fn class(self) -> &'static str {
+    /// What the kind is called.
+    const fn word(self) -> &'static str {
         match self {
             Self::Unread => "unread",
             Self::Uplink => "uplink",
             Self::Bridge => "bridge",
             Self::Network => "network",
             Self::Nic => "nic",
-        }
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Unread => "not read:",
-            Self::Uplink => "uplink",
-            Self::Bridge => "bridge",
-            Self::Network => "network",
-            Self::Nic => "VM",
         }
     }
 }
@@ -109,7 +100,7 @@ impl Node {
     /// What it is, and its name.
     fn heading(&self) -> String {
         match self.kind {
-            Kind::Nic => self.title.clone(),
+            Kind::Unread | Kind::Nic => self.title.clone(),
             kind => format!("{} {}", kind.word(), self.title),
         }
     }
@@ -125,13 +116,13 @@ impl Node {
 /// which uplinks and subnets are known.
 const NEEDED: [&str; 4] = ["links", "libvirt", "routes", "addresses"];
 
-/// What was not read of that: the source, and why.
+/// What was not read of that, or not in full: `not read: links`, and why.
 pub fn unread(sources: &[Source]) -> impl Iterator<Item = (String, String)> {
-    let missing =
-        |source: &&Source| source.status == SourceStatus::Missing && NEEDED.contains(&source.name.as_str());
-    sources.iter().filter(missing).map(|source| {
+    let needed = sources.iter().filter(|source| NEEDED.contains(&source.name.as_str()));
+    needed.filter_map(|source| {
+        let status = shortfall(source.status)?;
         let reason = source.reason.as_deref().unwrap_or("no reason given");
-        (printable(&source.name).into_owned(), printable_prose(reason).into_owned())
+        Some((format!("{status}: {}", printable(&source.name)), printable_prose(reason).into_owned()))
     })
 }
 

@@ -200,8 +200,15 @@ fn what_is_wrong_is_drawn() {
     report.networks[1].bridge_state = Some(LinkState::Missing);
     report.sources[0].status = SourceStatus::Missing;
     report.sources[0].reason = Some("no permission".into());
+    report.sources[2].status = SourceStatus::Partial;
+    report.sources[2].reason = Some("web3 is gone".into());
     let text = draw("ascii", &report);
-    for line in ["bridge virbr0 (down)", "bridge virbr1 (missing)", "not read: links (no permission)"] {
+    for line in [
+        "bridge virbr0 (down)",
+        "bridge virbr1 (missing)",
+        "not read: links (no permission)",
+        "read in part: libvirt (web3 is gone)",
+    ] {
         assert!(text.contains(line), "no `{line}` in {text}");
     }
     assert!(draw("svg", &report).contains("class=\"unread odd\""));

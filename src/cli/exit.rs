@@ -35,7 +35,12 @@ pub(crate) const CODES: [(u8, &str); 5] = [
 
 /// A text for `--help` with the exit codes after it.
 pub(crate) fn with_codes(text: &str) -> String {
-    let codes: Vec<_> = CODES.iter().map(|(code, meaning)| format!("  {code:<3} {meaning}")).collect();
+    with_own_codes(text, &CODES)
+}
+
+/// The same with exit codes that mean something else.
+pub(crate) fn with_own_codes(text: &str, codes: &[(u8, &str)]) -> String {
+    let codes: Vec<_> = codes.iter().map(|(code, meaning)| format!("  {code:<3} {meaning}")).collect();
     format!("{text}\n\nExit codes:\n{}", codes.join("\n"))
 }
 

@@ -23,19 +23,19 @@ Examples:
   kvmnet map --format dot | dot -Tpdf > host.pdf
   kvmnet map --snapshot host.json --format mermaid";
 
-const CODES: &str = "\
-Exit codes:
-  0   the map is drawn, whatever it shows
-  2   the command line, or a file that it names, cannot be used
-  3   something could not be read: the map says what
-  70  a bug in kvmnet";
+const CODES: [(u8, &str); 4] = [
+    (exit::VERIFIED, "the map is drawn, whatever it shows"),
+    (exit::USAGE, "the arguments, or a file that they name, cannot be used"),
+    (exit::INCOMPLETE, "the map is drawn, but something could not be read, or not in full: it says what"),
+    (exit::BUG, "a bug in kvmnet"),
+];
 
 /// Draw uplinks, bridges, networks and VMs, and what hangs on what
 ///
 /// Nothing is sent, and nothing is checked: `kvmnet doctor` does that. Of many VMs in one place those in one state are
 /// drawn as one.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{CODES}"))]
+#[command(after_help = EXAMPLES, after_long_help = exit::with_own_codes(EXAMPLES, &CODES))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     facts: facts::Arguments,
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: Arguments, color: Color) -> anyhow::Result<ExitCode
     let mut text = Vec::new();
     arguments.format.draw(&map, destination.form(color), &mut text).expect("memory takes every byte");
     for (source, reason) in &unread {
-        exit::tell(&format!("not read: {source}: {reason}\n"));
+        exit::tell(&format!("{source}: {reason}\n"));
     }
     privileges.write().map_err(Failure::Privileges)?;
     destination.deliver(&text, false)?;

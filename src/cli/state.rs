@@ -114,7 +114,7 @@ fn keep(path: &Path, content: &[u8]) -> io::Result<Option<PathBuf>> {
     }
     let target = fs::canonicalize(path)?;
     for number in 0..KEPT {
-        let mut kept = path.as_os_str().to_owned();
+        let mut kept = target.as_os_str().to_owned();
         kept.push(if number == 0 { ".corrupt".to_owned() } else { format!(".corrupt.{number}") });
         match fs::hard_link(&target, &kept) {
             Ok(()) => return Ok(Some(kept.into())),

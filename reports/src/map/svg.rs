@@ -50,7 +50,7 @@ pub(crate) fn drawing(map: &Map, alone: bool) -> Markup {
             }
             @for (node, place) in map.nodes.iter().zip(&layout.boxes) {
                 @let state = node.state.as_ref().map_or("plain", |(state, _)| state.class());
-                g class=(format!("{} {state}", node.kind.class())) {
+                g class=(format!("{} {state}", node.kind.word())) {
                     rect x=(place.x) y=(place.y) width=(place.width) height=(place.height) rx="4" {}
                     @for (number, line) in node.text().iter().enumerate() {
                         @let class = match (number, &node.state) {
