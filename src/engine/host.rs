@@ -219,12 +219,13 @@ pub(super) fn send(
     Ok(Some(out))
 }
 
-/// What routing says to the packets.
+/// What routing says to the packets. Of what the host received an address of one link alone is that link's by which
+/// it came.
 pub(super) fn ask<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets) -> Decided<Answers<'a>> {
-    ask_on(walk, packets, None)
+    ask_on(walk, packets, packets.input.as_ref().map(|device| device.index))
 }
 
-/// The same of packets whose sender means this link where an address is of one link alone.
+/// The same of packets that mean this link where an address is of one link alone.
 fn ask_on<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets, link: Option<IfIndex>) -> Decided<Answers<'a>> {
     if walk.one && packets.destination().is_none() {
         return Ok(vec![(Answer::Unknown("the destination is not known".to_owned()), walk.asked)]);
@@ -301,7 +302,7 @@ fn onward(
     let destination = packets.destination();
     packets.next_hop = destination;
     // Who sends to a link-local address names the device besides; TCP does not connect without (measured, Linux 6.18).
-    let answers = ask_on(walk, packets, (packets.local && packets.is_ipv6()).then_some(wanted))?;
+    let answers = if packets.local { ask_on(walk, packets, Some(wanted))? } else { ask(walk, packets)? };
     // Where several ways are taken only that is followed which is asked for.
     let alone = answers.len() == 1;
     let anywhere = anywhere && alone;

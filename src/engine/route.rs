@@ -249,9 +249,9 @@ fn in_table<'a>(
     Ok(answers)
 }
 
-/// The route's addresses are of one link alone, and not of this device's: who sends to one says which link is meant,
-/// and the kernel takes no other (`rt6_need_strict`).
-pub(super) fn is_of_another_link(route: &Route, link: IfIndex) -> bool {
+/// The route's addresses are of one link alone, and not of this device's. Who sends to one says which link is meant, what
+/// comes by one means that; the kernel takes no other (`rt6_need_strict`).
+fn is_of_another_link(route: &Route, link: IfIndex) -> bool {
     let is_link_local = matches!(route.destination.addr(), IpAddr::V6(own) if own.is_unicast_link_local());
     is_link_local && route.next_hops.iter().all(|hop| hop.device != Some(link))
 }

@@ -8,7 +8,7 @@ use kvmnet_probes::facts::{Hook, RouteKind};
 use super::host::{are_martian, ask, source_is_valid, stopped};
 use super::packet_set::{Bdd, Decided, Field, PacketSet};
 use super::packets::Packets;
-use super::route::{Answer, in_prefix, is_of_another_link};
+use super::route::{Answer, in_prefix};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
 
@@ -30,7 +30,7 @@ pub(super) fn take_in(walk: &mut Walk<'_, '_>, packets: &mut Packets) -> Decided
                 if matches!(
                     route.kind,
                     RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast | RouteKind::Multicast
-                ) && !is_of_another_link(route, input.index) => {}
+                ) => {}
             Answer::Unknown(_) => stopped(walk, some, &answer),
             Answer::Route(..) | Answer::Rule(_) | Answer::Nothing => elsewhere.push(some),
         }

@@ -138,6 +138,12 @@ const CHANGES: &[Change] = &[
         matters: &[],
     },
     Change {
+        what: "an address of a link by which nothing comes up, as ports get them once they are up",
+        make: "ip addr add fe80::99/64 dev eth1 nodad",
+        undo: "ip addr del fe80::99/64 dev eth1",
+        matters: &[],
+    },
+    Change {
         what: "a sysctl that no packet of these asks",
         make: "sysctl -qw net.ipv4.conf.eth0.send_redirects=0",
         undo: "sysctl -qw net.ipv4.conf.eth0.send_redirects=1",

@@ -86,6 +86,14 @@ fn a_device_that_is_made_again_has_another_number() {
 }
 
 #[test]
+fn an_address_of_one_link_is_not_there_by_another() {
+    if can_run() {
+        let wrong = std::thread::spawn(traps::wrong_links).join().unwrap().unwrap();
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+}
+
+#[test]
 fn fragments_meet_what_is_stated() {
     if can_run() {
         let wrong = std::thread::spawn(fragments::wrong).join().unwrap().unwrap();

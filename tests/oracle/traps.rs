@@ -278,6 +278,25 @@ nft add rule inet t f iifname virbr0 ip daddr 10.20.0.11 drop";
     Ok(wrong)
 }
 
+/// An address of one link alone is the host's for who asks by that link, and not for who asks by another. Gives what is
+/// not so.
+pub(crate) fn wrong_links() -> anyhow::Result<String> {
+    let mut host = Host::build()?;
+    crate::run::ip("address add fe80::7/64 dev virbr1 nodad\naddress add fe80::8/64 dev virbr0 nodad\n")?;
+    let to = |address| Claim { destination: Some(ip(address)), ..claim("web1 gateway icmp 6") };
+    let claims = vec![to("fe80::7"), to("fe80::8")];
+    let tried = Trial { items: Vec::new(), claims, lan_ipv6: false }.run(&mut host)?.tried;
+    let mut wrong = String::new();
+    for (stated, tried) in [Stopped, Answered].into_iter().zip(&tried) {
+        let answered = matches!(tried.observation.outcome, Outcome::Answered { .. });
+        if tried.comparison != Comparison::Agree || answered != (stated == Answered) {
+            writeln!(wrong, "{stated:?} is stated: {}", report(&[], tried, ""))?;
+        }
+    }
+    anyhow::ensure!(tried.len() == 2, "not all was sent");
+    Ok(wrong)
+}
+
 /// Runs every trap; gives what is not as it is stated.
 pub(crate) fn wrong() -> anyhow::Result<String> {
     let mut host = Host::build()?;
