@@ -8,7 +8,7 @@
 use divan::Bencher;
 use kvmnet::engine::Facts;
 use kvmnet::engine::packet_set::field::IPV4;
-use kvmnet::engine::packet_set::first_match::{Line, accepted, by_halves, from_the_first, from_the_last};
+use kvmnet::engine::packet_set::first_match::{Line, accepted, from_the_first, from_the_last};
 use kvmnet::engine::packet_set::{Arena, Bdd, Decided, Field, Headers, HostSets};
 use kvmnet_probes::facts::{
     BaseChain, Bytes, Chain, Compare, Data, Expr, Family, Generation, Hook, PayloadBase, Policy, Register,
@@ -98,11 +98,6 @@ fn order_from_the_last(bencher: Bencher<'_, '_>, chain: (usize, u64)) {
 #[divan::bench(args = [(5_000, 0), (5_000, 5), (5_000, 25)], max_time = 3, sample_count = 3)]
 fn order_from_the_first(bencher: Bencher<'_, '_>, chain: (usize, u64)) {
     run(bencher, chain, from_the_first);
-}
-
-#[divan::bench(args = [(5_000, 0), (5_000, 5), (5_000, 25)], max_time = 3, sample_count = 3)]
-fn order_by_halves(bencher: Bencher<'_, '_>, chain: (usize, u64)) {
-    run(bencher, chain, by_halves);
 }
 
 /// A host that was recorded.

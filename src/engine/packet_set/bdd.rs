@@ -62,7 +62,8 @@ struct Node {
 /// The variable of the one terminal node: below all others.
 const TERMINAL: u32 = u32::MAX;
 
-/// An operation and its result. `operation` is [`AND`] or says which variables are quantified.
+/// An operation and its result. `operation` is [`AND`], says which variables are quantified, or is the condition of an
+/// [`Arena::ite`]: the other operands of that are no terminals, as the last one of a quantification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cached {
     operation: u32,
@@ -90,6 +91,8 @@ pub struct Arena {
 
 const SMALLEST: usize = 1 << 10;
 const LARGEST_CACHE: usize = 1 << 20;
+/// Numbers of nodes are stored in 31 bits, and no edge is [`AND`].
+const MOST: usize = (1 << 31) - 1;
 
 impl Arena {
     /// An arena of at most `budget` nodes, of about 36 bytes each.
@@ -98,9 +101,8 @@ impl Arena {
             nodes: vec![Node { variable: TERMINAL, low: Bdd::ALL, high: Bdd::ALL }],
             unique: vec![0; SMALLEST],
             cache: vec![UNUSED; SMALLEST],
-            // Numbers of nodes are stored in 31 bits.
-            budget: budget.min(1 << 31),
-            allowed: budget.min(1 << 31),
+            budget: budget.min(MOST),
+            allowed: budget.min(MOST),
         }
     }
 
@@ -273,12 +275,34 @@ impl Arena {
 
     /// `then` within `condition`, `otherwise` without.
     pub fn ite(&mut self, condition: Bdd, then: Bdd, otherwise: Bdd) -> Decided {
-        if then == otherwise {
-            return Ok(then);
+        match (condition, then, otherwise) {
+            _ if then == otherwise => return Ok(then),
+            (Bdd::ALL, ..) => return Ok(then),
+            (Bdd::NONE, ..) => return Ok(otherwise),
+            (_, Bdd::ALL, _) => return self.or(condition, otherwise),
+            (_, Bdd::NONE, _) => return self.minus(otherwise, condition),
+            (_, _, Bdd::ALL) => return self.or(!condition, then),
+            (_, _, Bdd::NONE) => return self.and(condition, then),
+            _ => {}
         }
-        let inside = self.and(condition, then)?;
-        let outside = self.minus(otherwise, condition)?;
-        self.or(inside, outside)
+        // One of four equal forms: with the condition and what holds within it not negated.
+        if condition.is_negated() {
+            return self.ite(!condition, otherwise, then);
+        }
+        let negate = then.is_negated();
+        let (then, otherwise) = (then.negated_if(negate), otherwise.negated_if(negate));
+        if let Some(result) = self.cached(condition.0, then, otherwise) {
+            return Ok(result.negated_if(negate));
+        }
+        let variable = self.top(condition).min(self.top(then)).min(self.top(otherwise));
+        let (condition_low, condition_high) = self.cofactors(condition, variable);
+        let (then_low, then_high) = self.cofactors(then, variable);
+        let (otherwise_low, otherwise_high) = self.cofactors(otherwise, variable);
+        let low = self.ite(condition_low, then_low, otherwise_low)?;
+        let high = self.ite(condition_high, then_high, otherwise_high)?;
+        let result = self.node(variable, low, high)?;
+        self.remember(condition.0, then, otherwise, result);
+        Ok(result.negated_if(negate))
     }
 
     /// What is in any of them, joined in pairs: neighbours are small and share much.
