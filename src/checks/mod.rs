@@ -4,6 +4,7 @@
 //! Checks exclude one another by what they ask, not by their order.
 
 mod check;
+mod retired;
 mod wrong_way;
 
 mod address_on_port;
@@ -76,6 +77,7 @@ mod wire_disagrees;
 
 pub use check::{Category, Check, Diagnosis, Gap, Scene};
 pub use pmtu_blackhole::LargeLoss;
+pub use retired::{Meant, RETIRED, Retired, meant};
 
 use std::net::IpAddr;
 

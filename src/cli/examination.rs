@@ -294,7 +294,7 @@ impl Examination {
 
     fn deliver(&self, report: &Report) -> Result<(), Failure> {
         self.privileges.give_up().map_err(Failure::Privileges)?;
-        let catalogue = explain::catalogue_of(CHECKS);
+        let catalogue = explain::catalogue_of(CHECKS.iter().copied());
         let input = Input { report, catalogue: &catalogue, form: self.destination.form(self.color) };
         let mut text = Vec::new();
         self.renderer.write(&input, &mut text).expect("memory takes every byte");

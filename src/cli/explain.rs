@@ -8,7 +8,7 @@ use kvmnet_reports::catalogue::{self, Catalogue, CheckEntry, SCHEMA};
 use super::exit;
 use super::failure::Failure;
 use super::output::{Color, Destination, Format};
-use crate::checks::{CHECKS, Check};
+use crate::checks::{CHECKS, Check, Meant, RETIRED, Retired, meant};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,13 +32,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, color: Color) -> anyhow::Result<ExitCode> {
-    let wanted = arguments.id.iter().map(|id| {
-        let known = || CHECKS.iter().map(|check| check.id.to_owned()).collect();
-        let found = CHECKS.iter().find(|check| check.id == id);
-        found.ok_or_else(|| Failure::NoSuchName { kind: "check", wanted: id.clone(), known: known() })
-    });
-    let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
-    let chosen = if wanted.is_empty() { CHECKS.iter().collect() } else { wanted };
+    let (chosen, warnings) = chosen(&arguments.id, RETIRED)?;
+    for warning in warnings {
+        exit::tell(&format!("warning: {warning}\n"));
+    }
     let catalogue = catalogue_of(chosen);
     let destination = Destination::Stdout;
     let form = destination.form(color);
@@ -53,9 +50,28 @@ pub(crate) fn run(arguments: &Arguments, color: Color) -> anyhow::Result<ExitCod
     Ok(ExitCode::from(exit::VERIFIED))
 }
 
+/// The checks of these ids, all if there is none; and of those that are no more a word.
+fn chosen(ids: &[String], retired: &[Retired]) -> Result<(Vec<&'static Check>, Vec<String>), Failure> {
+    if ids.is_empty() {
+        return Ok((CHECKS.to_vec(), Vec::new()));
+    }
+    let (mut checks, mut warnings) = (Vec::new(), Vec::new());
+    for id in ids {
+        match meant(|known| known == id, retired) {
+            Meant::Check(check) => checks.push(check),
+            Meant::Retired(gone) => warnings.extend(gone.into_iter().map(Retired::told)),
+            Meant::Nobody => {
+                let known = CHECKS.iter().map(|check| check.id.to_owned()).collect();
+                return Err(Failure::NoSuchName { kind: "check", wanted: id.clone(), known });
+            }
+        }
+    }
+    Ok((checks, warnings))
+}
+
 /// What is to be said of these checks.
-pub(super) fn catalogue_of<'a>(checks: impl IntoIterator<Item = &'a &'a Check>) -> Catalogue {
-    Catalogue { schema: SCHEMA, checks: checks.into_iter().map(|check| entry(check)).collect() }
+pub(super) fn catalogue_of(checks: impl IntoIterator<Item = &'static Check>) -> Catalogue {
+    Catalogue { schema: SCHEMA, checks: checks.into_iter().map(entry).collect() }
 }
 
 fn entry(check: &Check) -> CheckEntry {
@@ -68,5 +84,22 @@ fn entry(check: &Check) -> CheckEntry {
         needs: check.needs,
         basis: check.basis,
         since: check.since,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_check_that_is_no_more_there_is_a_word() {
+        let gone = Retired { id: "bridge-gone", since: "1.1.0", why: "bridge-missing tells it" };
+        let ids = ["bridge-gone".to_owned(), "bridge-down".to_owned()];
+        let (checks, warnings) = chosen(&ids, &[gone]).expect("nobody is refused");
+        assert_eq!(checks.iter().map(|check| check.id).collect::<Vec<_>>(), ["bridge-down"]);
+        assert!(matches!(&warnings[..], [said] if said.contains("bridge-missing tells it")), "{warnings:?}");
+        // All are not shown in its place.
+        assert!(chosen(&ids[..1], &[gone]).expect("nobody is refused").0.is_empty());
+        assert!(chosen(&ids[..1], &[]).is_err());
     }
 }

@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use kvmnet_probes::facts::Snapshot;
+use kvmnet_reports::text::printable_prose;
 
+use super::exit;
 use super::failure::{Failure, name};
 use super::read::{self, Limit};
-use crate::checks::CHECKS;
+use crate::checks::{CHECKS, Meant, RETIRED, Retired, meant};
 use crate::model::policy::{At, Policy, Unmatched, parse};
 
 /// A policy, and what is needed to speak of it.
@@ -45,9 +47,18 @@ impl fmt::Display for BadPolicy {
 }
 
 impl PolicyFile {
+    /// Reads the file, and warns of what accepts nothing any more because its check is gone.
     pub(super) fn read(path: PathBuf) -> Result<Self, Failure> {
         let text = read::text(&path, Limit::POLICY)
             .map_err(|source| Failure::ReadPolicy { path: path.clone(), source })?;
+        let file = Self::of(path, text)?;
+        for warning in file.look_up_findings(RETIRED)? {
+            exit::tell(&format!("warning: {}\n", printable_prose(&warning)));
+        }
+        Ok(file)
+    }
+
+    fn of(path: PathBuf, text: String) -> Result<Self, Failure> {
         let policy = parse(&text).map_err(|error| {
             let place = place(&text, error.line, Some(error.column));
             let (path, kind) = (path.clone(), "word");
@@ -56,28 +67,33 @@ impl PolicyFile {
         })?;
         let name = path.display().to_string();
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        let file = Self { path, name, text, policy, today };
-        file.look_up_findings()?;
-        Ok(file)
+        Ok(Self { path, name, text, policy, today })
     }
 
-    /// Whether each finding that is accepted can be one.
-    fn look_up_findings(&self) -> Result<(), Failure> {
+    /// Whether each finding that is accepted can be one, or could once: of those there is a warning.
+    fn look_up_findings(&self, retired: &[Retired]) -> Result<Vec<String>, Failure> {
+        let mut warnings = Vec::new();
         for At { value, line } in self.policy.accept.iter().map(|accept| &accept.finding) {
-            if CHECKS.iter().any(|check| value.matches(check.id)) {
-                continue;
+            match meant(|id| value.matches(id), retired) {
+                Meant::Check(_) => {}
+                Meant::Retired(gone) => {
+                    let place = format!("{}:{line}", name(&self.path));
+                    warnings.extend(gone.into_iter().map(|gone| format!("{place}: {}", gone.told())));
+                }
+                Meant::Nobody => {
+                    let known = CHECKS.iter().map(|check| check.id.to_owned()).collect();
+                    return Err(Failure::BadPolicy(Box::new(BadPolicy {
+                        path: self.path.clone(),
+                        what: format!("there is no finding `{value}`"),
+                        line: *line,
+                        place: place(&self.text, *line, None),
+                        kind: "check",
+                        wanted: Some((value.to_string(), known)),
+                    })));
+                }
             }
-            let known = CHECKS.iter().map(|check| check.id.to_owned()).collect();
-            return Err(Failure::BadPolicy(Box::new(BadPolicy {
-                path: self.path.clone(),
-                what: format!("there is no finding `{value}`"),
-                line: *line,
-                place: place(&self.text, *line, None),
-                kind: "check",
-                wanted: Some((value.to_string(), known)),
-            })));
         }
-        Ok(())
+        Ok(warnings)
     }
 
     /// The file's name and what it says.
@@ -112,4 +128,28 @@ fn place(text: &str, line: usize, column: Option<usize>) -> Vec<String> {
         place.push(format!("{gap} | {}^", " ".repeat(column)));
     }
     place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GONE: Retired = Retired { id: "bridge-gone", since: "1.1.0", why: "bridge-missing tells it" };
+
+    fn looked_up(finding: &str, retired: &[Retired]) -> Result<Vec<String>, Failure> {
+        let text = format!("version: 1\naccept:\n  - {{finding: '{finding}', reason: ours}}\n");
+        PolicyFile::of("kvmnet.yaml".into(), text).expect("a policy").look_up_findings(retired)
+    }
+
+    #[test]
+    fn a_finding_that_was_known_once_is_warned_about_and_not_refused() {
+        let warning = "kvmnet.yaml:3: since kvmnet 1.1.0 there is no finding `bridge-gone` any more: \
+                       bridge-missing tells it";
+        assert_eq!(looked_up("bridge-gone", &[GONE]).expect("a warning"), [warning]);
+        assert_eq!(looked_up("bridge-g*", &[GONE]).expect("a warning"), [warning]);
+        // It accepts what is there all the same.
+        assert_eq!(looked_up("bridge-*", &[GONE]).expect("no warning"), [""; 0]);
+        let refused = looked_up("bridge-gone", &[]).expect_err("never known").to_string();
+        assert_eq!(refused, "kvmnet.yaml:3: there is no finding `bridge-gone`");
+    }
 }
