@@ -124,6 +124,11 @@ fn what_cannot_be_used_is_refused_with_its_line() {
             "version: 1\nassertions:\n  - {from: 'vm:wbe1', to: internet, deny: any}\n",
             "did you mean `web1`?",
         ),
+        ("key", "version: 1\nassertion: []\n", "hint: did you mean `assertions`?"),
+        ("end", "version: 1\nassertions:\n  - {from: '!hots', deny: any}\n", "hint: did you mean `host`?"),
+        ("kind", "version: 1\nassertions:\n  - {to: host, deny: [icmp, tpc/22]}\n", "did you mean `tcp/22`?"),
+        ("mode", "version: 1\nnetworks:\n  - {name: iso, mode: isolted}\n", "did you mean `isolated`?"),
+        ("on", "version: 1\naccept:\n  - {finding: '*', on: 'vms:a', reason: b}\n", "did you mean `vm:a`?"),
         ("cut", "version: 1\nassertions: [{from: 'vm:we", "cut.yaml:"),
     ] {
         let output = check(&policy(name, content), &[]);

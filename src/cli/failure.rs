@@ -4,10 +4,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use kvmnet_reports::text::printable_list;
-
 use super::exit;
 use super::policy_file::BadPolicy;
+use super::suggestion::did_you_mean;
 
 /// Why the program could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +112,7 @@ impl Failure {
                 Some("use another file, or remove this one if it is of no use any more: then everything is told anew".to_owned())
             }
             Self::BadPolicy(bad) => {
-                bad.wanted.as_ref().map(|(wanted, known)| did_you_mean(bad.kind, wanted, known))
+                bad.wanted.as_ref().and_then(|(wanted, known)| did_you_mean(bad.kind, wanted, known))
             }
             Self::ReadSnapshot { .. }
             | Self::ReadPolicy { .. }
@@ -130,7 +129,7 @@ impl Failure {
             Self::OtherVersion { .. } => {
                 Some("use the kvmnet that took it, or take it again with this one".to_owned())
             }
-            Self::NoSuchName { kind, wanted, known } => Some(did_you_mean(kind, wanted, known)),
+            Self::NoSuchName { kind, wanted, known } => did_you_mean(kind, wanted, known),
             Self::Usage(_) => Some("see `kvmnet trace --help`".to_owned()),
             Self::NoSuchNic { has: 1, .. } => Some("it has one NIC".to_owned()),
             Self::NoSuchNic { has, .. } => Some(format!("it has {has} NICs, counted from 1")),
@@ -154,29 +153,4 @@ impl Failure {
             _ => exit::USAGE,
         }
     }
-}
-
-/// The known name that is most like the wanted one, and the others.
-fn did_you_mean(kind: &str, wanted: &str, known: &[String]) -> String {
-    if kind == "check" {
-        // All of them would fill the screen.
-        return near_name(wanted, known).map_or_else(
-            || "`kvmnet explain --list` lists them".to_owned(),
-            |best| format!("did you mean `{best}`? `kvmnet explain --list` lists all"),
-        );
-    }
-    if known.is_empty() {
-        return format!("libvirt knows no {kind}");
-    }
-    let list = printable_list(known.iter().map(String::as_str));
-    match near_name(wanted, known) {
-        Some(best) => format!("did you mean `{}`? known: {list}", kvmnet_reports::text::printable(best)),
-        None => format!("known: {list}"),
-    }
-}
-
-/// The known name that could have been meant.
-fn near_name<'a>(wanted: &str, known: &'a [String]) -> Option<&'a String> {
-    let near = |name: &&String| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
-    known.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|best| near(best) > 0.8)
 }

@@ -30,6 +30,7 @@ mod read;
 mod select;
 mod snapshot;
 mod state;
+mod suggestion;
 mod trace;
 
 use std::ffi::OsString;

@@ -13,7 +13,7 @@ use super::exit;
 use super::failure::{Failure, name};
 use super::read::{self, Limit};
 use crate::checks::{CHECKS, Meant, RETIRED, Retired, meant};
-use crate::model::policy::{At, Policy, Unmatched, parse};
+use crate::model::policy::{At, Malformed, Policy, Unmatched, parse};
 
 /// A policy, and what is needed to speak of it.
 #[derive(Debug)]
@@ -34,9 +34,9 @@ pub(crate) struct BadPolicy {
     what: String,
     /// The line as it stands there.
     pub(super) place: Vec<String>,
-    /// What kind of name is missing.
+    /// What kind of name is missing: of a host, of a check, or a word of the format.
     pub(super) kind: &'static str,
-    /// A name that nobody has, and those that there are.
+    /// A name that is not known, and those that are.
     pub(super) wanted: Option<(String, Vec<String>)>,
 }
 
@@ -62,8 +62,8 @@ impl PolicyFile {
         let policy = parse(&text).map_err(|error| {
             let place = place(&text, error.line, Some(error.column));
             let (path, kind) = (path.clone(), "word");
-            let bad = BadPolicy { path, line: error.line, what: error.what, place, kind, wanted: None };
-            Failure::BadPolicy(Box::new(bad))
+            let Malformed { what, line, wanted, .. } = error;
+            Failure::BadPolicy(Box::new(BadPolicy { path, line, what, place, kind, wanted }))
         })?;
         let name = path.display().to_string();
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();

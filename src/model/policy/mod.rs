@@ -12,7 +12,7 @@ mod wording;
 
 pub use draft::draft;
 pub use expand::{Expansion, Reading, Unmatched, expand};
-pub use read::{Malformed, parse};
+pub use read::{Malformed, Misread, parse};
 pub use select::{Beyond, Selector};
 
 use std::net::IpAddr;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
 use std::str::FromStr;
 
 use jiff::civil::Date;
@@ -26,6 +26,29 @@ pub struct Malformed {
     pub line: usize,
     /// The column, from 1.
     pub column: usize,
+    /// The word that is not known, and those that could stand there.
+    pub wanted: Option<(String, Vec<String>)>,
+}
+
+/// Why a word cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misread {
+    /// It is none of those that could stand there; capitals stand for what the user names.
+    NoneOf(String, &'static [&'static str]),
+    /// What else is wrong with it.
+    Other(String),
+}
+
+impl From<String> for Misread {
+    fn from(what: String) -> Self {
+        Self::Other(what)
+    }
+}
+
+impl From<AddrParseError> for Misread {
+    fn from(error: AddrParseError) -> Self {
+        Self::Other(error.to_string())
+    }
 }
 
 /// The format's version.
@@ -86,12 +109,12 @@ struct RawAssertion {
 /// Reads a policy. It is checked as far as that can be done without a host.
 pub fn parse(text: &str) -> Result<Policy, Malformed> {
     if text.trim().is_empty() {
-        return Err(Malformed { what: "the policy is empty".to_owned(), line: 1, column: 1 });
+        return Err(Malformed { what: "the policy is empty".to_owned(), line: 1, column: 1, wanted: None });
     }
     wording::refuse_tags(text)?;
     let document: Document = serde_saphyr::from_str(text).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (number(at.line()), number(at.column())));
-        Malformed { what: wording::of(&error), line, column }
+        Malformed { what: wording::of(&error), line, column, wanted: wording::wanted(&error) }
     })?;
     if document.version.value != VERSION {
         let what = format!("this kvmnet reads policies of version {VERSION}");
@@ -176,7 +199,7 @@ fn protocols(kinds: &OneOrMany<Parsed<Kind>>) -> Result<Vec<Protocol>, Malformed
 }
 
 fn wrong<T>(what: String, at: &Spanned<T>) -> Malformed {
-    Malformed { what, line: line(at), column: number(at.referenced.column()) }
+    Malformed { what, line: line(at), column: number(at.referenced.column()), wanted: None }
 }
 
 fn line<T>(at: &Spanned<T>) -> usize {
@@ -212,21 +235,24 @@ impl Kind {
     }
 }
 
-impl FromStr for Kind {
-    type Err = String;
+/// How kinds are written, with examples.
+const KINDS: &[&str] = &["any", "icmp", "tcp", "udp", "tcp/443", "udp/8000-8099"];
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is none of any, icmp, tcp, udp, tcp/443, udp/8000-8099");
+impl FromStr for Kind {
+    type Err = Misread;
+
+    fn from_str(text: &str) -> Result<Self, Misread> {
+        let wrong = || Misread::NoneOf(text.to_owned(), KINDS);
         let (protocol, ports) = match text.split_once('/') {
             Some((protocol, ports)) => {
                 let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
                 let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
                 let (first, last) = (port(first)?, port(last)?);
                 if first == 0 {
-                    return Err(format!("`{text}`: there is no port 0, ports are 1-65535"));
+                    return Err(format!("`{text}`: there is no port 0, ports are 1-65535").into());
                 }
                 if first > last {
-                    return Err(format!("`{ports}` ends before it begins"));
+                    return Err(format!("`{ports}` ends before it begins").into());
                 }
                 (protocol, Some(first..=last))
             }
@@ -247,9 +273,9 @@ impl FromStr for Kind {
 struct Subject(WildMatch);
 
 impl FromStr for Subject {
-    type Err = String;
+    type Err = Misread;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Misread> {
         let is_pattern = |text: &str| text.contains(['*', '?']);
         let known = match text.split_once(':') {
             Some(("vm" | "network" | "link", name)) => !name.is_empty(),
@@ -259,7 +285,7 @@ impl FromStr for Subject {
         if known {
             Ok(Self(WildMatch::new(text)))
         } else {
-            Err(format!("`{text}` is none of vm:NAME, network:NAME, link:NAME, host"))
+            Err(Misread::NoneOf(text.to_owned(), &["vm:NAME", "network:NAME", "link:NAME", "host"]))
         }
     }
 }
@@ -279,10 +305,13 @@ impl FromStr for Day {
 #[derive(Debug, Clone, PartialEq)]
 struct Parsed<T>(T);
 
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
+impl<'de, T: FromStr<Err: Into<Misread>>> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(de::Error::custom)
+        text.parse().map(Self).map_err(|error: T::Err| match error.into() {
+            Misread::NoneOf(word, known) => de::Error::unknown_variant(&word, known),
+            Misread::Other(what) => de::Error::custom(what),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use wildmatch::WildMatch;
 
-use super::Unmatched;
+use super::{Misread, Unmatched};
 use crate::model::{Nic, Topology};
 
 /// Who is meant by a word of a policy.
@@ -42,18 +42,31 @@ pub enum Beyond {
     Uplink(Option<IpNet>),
 }
 
-impl FromStr for Selector {
-    type Err = String;
+/// How selectors are written.
+const WORDS: &[&str] = &[
+    "vm:NAME",
+    "tag:TAG",
+    "network:NAME",
+    "host",
+    "gateway",
+    "internet",
+    "outside",
+    "ADDRESS",
+    "NET/LENGTH",
+];
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Selector {
+    type Err = Misread;
+
+    fn from_str(text: &str) -> Result<Self, Misread> {
         if let Some(rest) = text.strip_prefix('!') {
             return match rest.parse()? {
-                Self::Not(_) => Err(format!("`{text}` says twice what is not meant")),
+                Self::Not(_) => Err(format!("`{text}` says twice what is not meant").into()),
                 inner => Ok(Self::Not(Box::new(inner))),
             };
         }
         match text.split_once(':') {
-            Some(("vm" | "tag" | "network", "")) => return Err(format!("`{text}` names nobody")),
+            Some(("vm" | "tag" | "network", "")) => return Err(format!("`{text}` names nobody").into()),
             Some(("vm", name)) => return Ok(Self::Vm(WildMatch::new(name))),
             Some(("tag", name)) => return Ok(Self::Tag(WildMatch::new(name))),
             Some(("network", name)) => return Ok(Self::Network(WildMatch::new(name))),
@@ -65,11 +78,7 @@ impl FromStr for Selector {
             "internet" | "outside" => Ok(Self::Beyond),
             _ => {
                 let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-                net.map(|net| Self::Net(net.trunc())).map_err(|_| {
-                    format!(
-                        "`{text}` is none of vm:NAME, tag:TAG, network:NAME, host, gateway, internet, outside, ADDRESS, NET/LENGTH"
-                    )
-                })
+                net.map(|net| Self::Net(net.trunc())).map_err(|_| Misread::NoneOf(text.to_owned(), WORDS))
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn refuse_tags(text: &str) -> Result<(), Malformed> {
             content.chars().skip(at).take_while(|char| !char.is_whitespace() && !",[]{}".contains(*char));
         let what =
             format!("quote what begins with `!`, or YAML takes it for a tag: '{}'", rest.collect::<String>());
-        return Err(Malformed { what, line, column: at + 1 });
+        return Err(Malformed { what, line, column: at + 1, wanted: None });
     }
     Ok(())
 }
@@ -56,6 +56,16 @@ pub(super) fn of(error: &Error) -> String {
             said => said.to_owned(),
         },
     }
+}
+
+/// The word that is not known, and those that could stand there.
+pub(super) fn wanted(error: &Error) -> Option<(String, Vec<String>)> {
+    let (word, known) = match error.without_snippet() {
+        Error::SerdeUnknownVariant { variant, expected, .. } => (variant, expected),
+        Error::SerdeUnknownField { field, expected, .. } => (field, expected),
+        _ => return None,
+    };
+    Some((word.clone(), known.iter().map(|word| (*word).to_owned()).collect()))
 }
 
 const QUOTE_STAR: &str = "quote what begins with `*` or `&`, or YAML takes it for a reference";
