@@ -15,7 +15,7 @@ use std::io;
 use crate::diff;
 use crate::formats::Renderer;
 use crate::text::{Form, Paint, count, printable, printable_prose, wrap};
-use crate::words::{shortfall, undecided};
+use crate::words::{shortfall, unclaimed, undecided};
 use crate::{Observed, Report, Severity, SourceStatus, Verdict};
 
 pub(crate) const RENDERER: Renderer = Renderer {
@@ -115,6 +115,7 @@ pub(crate) fn result(report: &Report) -> (Paint, String) {
         let _ = write!(line, " ({} proved for all packets)", summary.proved);
     }
     line.push_str(&undecided(report));
+    line.push_str(unclaimed(report));
     for (severity, noun) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
         if found(severity) > 0 {
             let _ = write!(line, " · {}", count(found(severity), noun));

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use crate::text::{count, printable, printable_list, printable_prose};
 use crate::{
-    Accepted, Assertion, Cell, CellVerdict, Expected, Finding, Observed, Predicted, Report, Sender,
-    SourceStatus, Zone, ZoneKind,
+    Accepted, Assertion, Cell, CellVerdict, Expected, Finding, Nic, NicState, Observed, Predicted, Report,
+    Sender, SourceStatus, Zone, ZoneKind,
 };
 
 /// `vm:web1` → `web1`, `network:default` → `network default`.
@@ -181,6 +181,16 @@ pub(crate) fn undecided(report: &Report) -> String {
     match open.filter(|assertion| !claimed(assertion)).count() {
         0 => String::new(),
         number => format!(", {} undecided", count(number, "assertion")),
+    }
+}
+
+/// That nothing is told of any VM, as ` (no VM runs: no claim was checked)`: zeros look as if all was well.
+pub(crate) fn unclaimed(report: &Report) -> &'static str {
+    let is_off = |nic: &Nic| nic.state == Some(NicState::Off);
+    match (&report.matrix[..], &report.nics[..]) {
+        ([_, ..], _) => "",
+        ([], nics @ [_, ..]) if nics.iter().all(is_off) => " (no VM runs: no claim was checked)",
+        ([], _) => " (no claim was checked)",
     }
 }
 

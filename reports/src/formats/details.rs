@@ -3,7 +3,9 @@
 use chrono::{DateTime, Datelike as _, Utc};
 
 use crate::text::{count, printable, printable_prose};
-use crate::words::{claim_in_words, claims, command, shortfall, subjects_in_words, undecided, why};
+use crate::words::{
+    claim_in_words, claims, command, shortfall, subjects_in_words, unclaimed, undecided, why,
+};
 use crate::{Assertion, CellVerdict, Finding, Report, Verdict};
 
 /// Lines of evidence, or pairs of ends, that are shown of one finding.
@@ -95,11 +97,11 @@ pub(super) fn unread(report: &Report) -> impl Iterator<Item = (String, &'static 
     })
 }
 
-/// `2 gaps, 1 unknown, 23 ok`, and assertions that are undecided besides.
+/// `2 gaps, 1 unknown, 23 ok`, and assertions that are undecided besides, or that nothing was checked at all.
 pub(super) fn counts(report: &Report) -> String {
     let summary = &report.summary;
     let (gaps, undecided) = (count(summary.gaps, "gap"), undecided(report));
-    format!("{gaps}, {} unknown, {} ok{undecided}", summary.unknown, summary.ok)
+    format!("{gaps}, {} unknown, {} ok{undecided}{}", summary.unknown, summary.ok, unclaimed(report))
 }
 
 /// The verdict in a word.

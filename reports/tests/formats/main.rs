@@ -17,7 +17,7 @@ mod tap;
 use kvmnet_reports::catalogue::{Catalogue, CheckEntry, SCHEMA};
 use kvmnet_reports::formats::{Input, RENDERERS, Renderer};
 use kvmnet_reports::text::Form;
-use kvmnet_reports::{Report, Severity, Verdict};
+use kvmnet_reports::{NicState, Report, Severity, Verdict};
 
 /// The report in this form.
 fn render(format: &str, report: &Report) -> String {
@@ -93,5 +93,24 @@ fn the_exit_code_is_the_verdict_unless_the_reader_has_its_own() {
 fn the_same_report_gives_the_same_text() {
     for renderer in RENDERERS {
         assert_eq!(render(renderer.name, &hosts::policed()), render(renderer.name, &hosts::policed()));
+    }
+}
+
+/// Where nothing was checked every format that counts says so, and why if it knows.
+#[test]
+fn zeros_alone_are_no_good_news() {
+    let mut host = hosts::healthy();
+    host.matrix.clear();
+    host.summary.ok = 0;
+    let mut off = host.clone();
+    off.nics.iter_mut().for_each(|nic| nic.state = Some(NicState::Off));
+    for (report, why) in [(off, "(no VM runs: no claim was checked)"), (host, "(no claim was checked)")] {
+        for format in ["table", "tap", "github", "markdown", "html", "nagios", "journal"] {
+            let text = render(format, &report);
+            assert!(text.contains(&format!("0 ok {why}")), "{format}: {text}");
+        }
+    }
+    for renderer in RENDERERS {
+        assert!(!render(renderer.name, &hosts::healthy()).contains("claim was checked"), "{}", renderer.name);
     }
 }
