@@ -178,7 +178,7 @@ fn what_is_accepted_no_more_is_said_wherever_the_policy_is_used() {
     let linted = kvmnet(&["policy", "lint", utf8(&path)]);
     assert_eq!(linted.status.code(), Some(0));
     assert!(text(&linted.stderr).starts_with("note: ") && text(&linted.stderr).contains("2020-01-01"));
-    for format in ["table", "json", "junit", "tap", "sarif", "github", "markdown", "nagios"] {
+    for format in ["table", "json", "junit", "tap", "sarif", "github", "markdown", "nagios", "openmetrics"] {
         for subcommand in [&["check", utf8(&path)][..], &["doctor", "--policy", utf8(&path)]] {
             let output = kvmnet(&[subcommand, &["--snapshot", HOST, "--format", format]].concat());
             assert!(text(&output.stdout).contains("2020-01-01"), "{format}: {}", text(&output.stdout));

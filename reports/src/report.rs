@@ -390,6 +390,18 @@ pub struct PolicyNote {
     pub line: usize,
     /// What is to be known.
     pub text: String,
+    /// What is not accepted any more, if it is that.
+    #[serde(default)]
+    pub expired: Option<Expired>,
+}
+
+/// An acceptance that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Expired {
+    /// The finding's id, or the pattern of ids.
+    pub finding: String,
+    /// The last day on which it was accepted, as `2027-01-31`.
+    pub until: String,
 }
 
 /// One sentence of a policy: who must reach whom, or must not.

@@ -93,7 +93,7 @@ fn lint(policy: PathBuf, snapshot: Option<PathBuf>) -> anyhow::Result<ExitCode> 
     }
     let (name, policy) = file.held();
     for note in policy.expired(file.today) {
-        exit::tell(&format!("note: {}\n", printable_prose(&format!("{name}:{}: {}", note.line, note.value))));
+        exit::tell(&format!("note: {}\n", printable_prose(&format!("{name}:{}: {}", note.line, note.text))));
     }
     let count = |number, noun| kvmnet_reports::text::count(number, noun);
     let text = format!(

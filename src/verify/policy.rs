@@ -1,7 +1,7 @@
 //! A report, held against the policy.
 
 use jiff::civil::Date;
-use kvmnet_reports::{Accepted, Assertion, CellVerdict, PolicyNote, Report, Severity};
+use kvmnet_reports::{Accepted, Assertion, CellVerdict, Report, Severity};
 
 use super::report::summary;
 use crate::model::Claim;
@@ -45,7 +45,7 @@ pub fn hold_against(
         Assertion { name: assertion.title(), line: assertion.line, pairs, cells, verdict, note }
     });
     let assertions = assertions.collect();
-    let notes = policy.expired(today).map(|note| PolicyNote { line: note.line, text: note.value }).collect();
+    let notes = policy.expired(today).collect();
     report.policy = Some(kvmnet_reports::Policy { file: file.to_owned(), assertions, accepted, notes });
     report.summary = summary(report, fail_on);
 }

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use super::{Input, Renderer};
 use crate::text::{printable, printable_prose};
 use crate::words::network_of;
-use crate::{CellVerdict, Finding, Report, SourceStatus, Verdict};
+use crate::{CellVerdict, Expired, Finding, Policy, Report, SourceStatus, Verdict};
 
 pub(super) const RENDERER: Renderer = Renderer {
     name: "openmetrics",
@@ -113,6 +113,7 @@ fn metrics(report: &Report) -> Vec<Metric> {
             Metric::new("kvmnet_accepted_findings", "Findings that the policy accepts"),
             policy.accepted.iter().map(|accepted| &accepted.finding),
         ));
+        metrics.push(expired(policy));
     }
     metrics
 }
@@ -163,6 +164,18 @@ fn proved(report: &Report) -> Metric {
 fn findings<'a>(mut metric: Metric, findings: impl Iterator<Item = &'a Finding>) -> Metric {
     for finding in findings {
         metric.add(&[("id", &printable(&finding.id)), ("severity", finding.severity.word())], true);
+    }
+    metric
+}
+
+/// Entries by what they accepted and where they are: one of them is to be prolonged, mended or deleted.
+fn expired(policy: &Policy) -> Metric {
+    let mut metric =
+        Metric::new("kvmnet_expired_acceptances", "What the policy accepted until a day that is over");
+    for note in &policy.notes {
+        let Some(Expired { finding, until }) = &note.expired else { continue };
+        let (id, line, until) = (printable(finding), note.line.to_string(), printable(until));
+        metric.add(&[("id", &id), ("line", &line), ("until", &until)], true);
     }
     metric
 }

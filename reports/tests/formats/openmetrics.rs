@@ -62,6 +62,9 @@ fn the_samples_are_the_report() {
     assert_eq!(sum(&samples[1], "kvmnet_assertions", &web), 1.0);
     let leak = [("id", "isolated-network-forwarded-by-a-foreign-rule"), ("severity", "error")];
     assert_eq!(sum(&samples[1], "kvmnet_accepted_findings", &leak), 1.0);
+    let over = [("id", "mtu-differs"), ("line", "28"), ("until", "2026-01-31")];
+    assert_eq!(sum(&samples[1], "kvmnet_expired_acceptances", &over), 1.0);
+    assert_eq!(sum(&samples[1], "kvmnet_expired_acceptances", &[]), 1.0);
 }
 
 #[test]

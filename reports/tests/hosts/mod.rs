@@ -397,6 +397,7 @@ pub(crate) fn policed() -> Report {
             line: 28,
             text: "`mtu-differs` is not accepted any more, 2026-01-31 was the last day: until the switch is replaced"
                 .into(),
+            expired: Some(Expired { finding: "mtu-differs".into(), until: "2026-01-31".into() }),
         }],
     });
     summarise(report)
@@ -474,6 +475,10 @@ pub(crate) fn invaded(text: &str) -> Report {
     set(&mut policy.file);
     for assertion in &mut policy.assertions {
         set(&mut assertion.name);
+    }
+    for note in &mut policy.notes {
+        set(&mut note.text);
+        note.expired = Some(Expired { finding: text.to_owned(), until: text.to_owned() });
     }
     for accepted in &mut policy.accepted {
         set(&mut accepted.reason);

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 use jiff::civil::Date;
 use kvmnet_probes::facts::ForwardMode;
-use kvmnet_reports::{Expected, Finding};
+use kvmnet_reports::{Expected, Expired, Finding, PolicyNote};
 use wildmatch::WildMatch;
 
 use super::{Claim, Protocol, Topology, Zone};
@@ -137,13 +137,13 @@ impl Policy {
     }
 
     /// What accepts nothing any more on this day, and why.
-    pub fn expired(&self, today: Date) -> impl Iterator<Item = At<String>> {
+    pub fn expired(&self, today: Date) -> impl Iterator<Item = PolicyNote> {
         self.accept.iter().filter_map(move |accept| {
-            let until = accept.until.filter(|until| *until < today)?;
+            let until = accept.until.filter(|until| *until < today)?.to_string();
             let Accept { finding, reason, line, .. } = accept;
-            let value =
-                format!("`{}` is not accepted any more, {until} was the last day: {reason}", finding.value);
-            Some(At { value, line: *line })
+            let finding = finding.value.to_string();
+            let text = format!("`{finding}` is not accepted any more, {until} was the last day: {reason}");
+            Some(PolicyNote { line: *line, text, expired: Some(Expired { finding, until }) })
         })
     }
 

@@ -1,7 +1,7 @@
 //! Policies, read and held against the recorded host.
 
 use jiff::civil::date;
-use kvmnet_reports::{Expected, Finding, Fix, Severity};
+use kvmnet_reports::{Expected, Expired, Finding, Fix, Severity};
 
 use super::{Expansion, Malformed, Policy, Unmatched, draft, expand, parse};
 use crate::model::{Claim, Protocol, Topology, Zone};
@@ -196,7 +196,9 @@ fn a_finding_is_accepted_by_id_subject_and_day() {
     assert!(!accepts(&policy, "dnsmasq-dead", "network:lab2", last));
     assert_eq!(policy.expired(last).count(), 0);
     let expired: Vec<_> = policy.expired(date(2027, 1, 1)).collect();
-    assert!(expired[0].line == 2 && expired[0].value.contains("2026-12-31 was the last day: ours"));
+    assert!(expired[0].line == 2 && expired[0].text.contains("2026-12-31 was the last day: ours"));
+    let over = Expired { finding: "network-*".to_owned(), until: "2026-12-31".to_owned() };
+    assert_eq!(expired[0].expired, Some(over));
 }
 
 #[test]
