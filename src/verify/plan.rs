@@ -1,5 +1,6 @@
 //! Which packets stand for which claims.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use kvmnet_probes::facts::{IfIndex, LinkKind, Mac, PortState, Snapshot};
@@ -136,13 +137,13 @@ impl<'a> Planner<'a> {
     }
 
     /// An end as people call it.
-    fn end(self, zone: Zone) -> &'a str {
+    fn end(self, zone: Zone) -> Cow<'static, str> {
         match zone {
-            Zone::Nic(at) => &self.topology.nics[at].vm,
-            Zone::Gateway(_) => "a gateway",
-            Zone::Host => "the host itself",
-            Zone::Internet => "the internet",
-            Zone::Outside => "outside",
+            Zone::Nic(at) => self.topology.nics[at].label().into(),
+            Zone::Gateway(_) => "a gateway".into(),
+            Zone::Host => "the host itself".into(),
+            Zone::Internet => "the internet".into(),
+            Zone::Outside => "outside".into(),
         }
     }
 
@@ -523,5 +524,28 @@ fn tap_of(nic: &Nic) -> Result<Device, String> {
         (Some(name), Some(index)) => Ok(Device { index, name: name.clone() }),
         (Some(name), None) => Err(format!("{name} does not exist")),
         (None, _) => Err(format!("{} has no tap", nic.label())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::policy::{expand, parse};
+    use crate::testing::snapshot;
+
+    #[test]
+    fn of_two_nics_of_a_vm_it_is_said_which_is_not_tried() {
+        let snapshot = snapshot();
+        let mut topology = Topology::from_snapshot(&snapshot);
+        let web1 = topology.nics.iter().position(|nic| nic.vm == "web1").expect("a VM of the fixture");
+        topology.nics[web1].position = 1;
+        let policy =
+            parse("version: 1\nassertions: [{from: 'vm:web1', to: host, deny: tcp/22}]").expect("one");
+        let alike: Vec<usize> = (0..topology.nics.len()).collect();
+        let expansion = expand(&policy.assertions, (&snapshot, &topology), &[], &alike).expect("claims");
+        let plan = plan(&snapshot, &topology, &expansion.claims, Reach::Anywhere);
+        let said = "not tried: nothing is sent for packets from web1 (NIC 2) to the host itself";
+        assert!(!plan.trials.is_empty());
+        assert!(plan.trials.iter().all(|trial| *trial == Trial::None(said.to_owned())), "{:?}", plan.trials);
     }
 }
