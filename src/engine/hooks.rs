@@ -247,7 +247,7 @@ fn apply(walk: &mut Walk<'_, '_>, packets: &mut Packets, translated: Translated,
     if let Some(tuples) = packets.headers.tuples() {
         let mut tuples = tuples.clone();
         for field in [address, port] {
-            tuples.reply.set(field.turned(), &packets.headers.bits(sets, field)?);
+            tuples.reply.set(field.turned(), packets.headers.whole(sets, field)?);
         }
         packets.headers.set_tuples(tuples);
     }
@@ -287,7 +287,7 @@ fn undo(
         // Of those that were not translated it is the same.
         for field in [before, port] {
             let bits = tuples.original.bits(field);
-            packets.headers.write(walk.sets(), field.turned(), (surely, tracked), bits)?;
+            packets.headers.write(walk.sets(), field.turned(), (surely, tracked), &bits)?;
         }
     }
     Ok(())

@@ -197,10 +197,10 @@ impl Packets {
     pub(super) fn reply(&self, sets: &mut Arena) -> Decided<Self> {
         let mut reply = Self::any(self.family);
         for field in Tuple::FIELDS {
-            reply.headers.set_bits(field.turned(), &self.headers.bits(sets, field)?);
+            reply.headers.hold(field.turned(), self.headers.whole(sets, field)?);
         }
         let headers = &mut reply.headers;
-        headers.set_bits(Field::Protocol, &self.headers.bits(sets, Field::Protocol)?);
+        headers.hold(Field::Protocol, self.headers.whole(sets, Field::Protocol)?);
         headers.set(Field::Fragment, if self.is_ipv6() { 0 } else { 0x4000 });
         headers.set(Field::Extended, 0);
         headers.set(Field::TrafficClass, 0);
@@ -216,7 +216,7 @@ impl Packets {
         }
         headers.set(Field::CtReply, 1);
         for field in [Field::CtStatus, Field::CtMark] {
-            headers.set_bits(field, &self.headers.bits(sets, field)?);
+            headers.hold(field, self.headers.whole(sets, field)?);
         }
         // It has seen a reply by now, and is confirmed.
         let mut status = headers.bits(sets, Field::CtStatus)?;

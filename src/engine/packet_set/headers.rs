@@ -5,12 +5,12 @@
 //! the set of all with a constant in every field that is known of it.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use super::bdd::{Arena, Decided};
+use super::bdd::{Arena, Bdd, Decided};
 use super::field::{Field, address_value};
 use super::set::PacketSet;
 use super::truth::{self, Truth};
@@ -18,10 +18,13 @@ use super::truth::{self, Truth};
 /// The fields that no longer are as they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    written: Rc<BTreeMap<Field, Held>>,
+    written: Rc<Written>,
     tuples: Option<Rc<Tuples>>,
     read: Reads,
 }
+
+/// What each field holds, in the order of [`Field::ALL`]; `None`: it is as it came.
+type Written = [Option<Held>; Field::ALL.len()];
 
 /// What a field holds that is not as it came.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,12 +75,12 @@ impl PartialEq for Reads {
 
 impl Eq for Reads {}
 
-/// Source and destination of a flow in conntrack's entry: addresses and ports.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tuple(BTreeMap<Field, Rc<[Truth]>>);
+/// Source and destination of a flow in conntrack's entry: addresses and ports, in the order of [`Tuple::FIELDS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuple([Held; 4]);
 
 /// The tuples of both directions: of the packets that began the flow, and of those that answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuples {
     /// As the flow began.
     pub original: Tuple,
@@ -92,38 +95,54 @@ impl Tuple {
 
     /// The tuple of packets with these headers.
     pub fn of(sets: &mut Arena, headers: &Headers) -> Decided<Self> {
-        let fields = Self::FIELDS.into_iter().map(|field| Ok((field, headers.bits(sets, field)?.into())));
-        Ok(Self(fields.collect::<Decided<_>>()?))
+        let [source, destination, source_port, destination_port] = Self::FIELDS;
+        Ok(Self([
+            headers.whole(sets, source)?,
+            headers.whole(sets, destination)?,
+            headers.whole(sets, source_port)?,
+            headers.whole(sets, destination_port)?,
+        ]))
     }
 
     /// The tuple of the answers.
     #[must_use]
     pub fn turned(&self) -> Self {
-        Self(self.0.iter().map(|(field, bits)| (field.turned(), Rc::clone(bits))).collect())
+        let [source, destination, source_port, destination_port] = self.0.clone();
+        Self([destination, source, destination_port, source_port])
     }
 
     /// The bits of a field.
-    pub fn bits(&self, field: Field) -> &[Truth] {
-        self.0.get(&field).map_or(&[], |bits| bits)
+    pub fn bits(&self, field: Field) -> Vec<Truth> {
+        self.0[Self::at(field)].bits(field.width())
     }
 
     /// The source address, if it is the same in all flows.
     pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
         let mut headers = Headers::default();
-        headers.set_bits(Field::Source, self.bits(Field::Source));
+        headers.hold(Field::Source, self.0[Self::at(Field::Source)].clone());
         headers.constant_address(Field::Source, ipv6)
     }
 
-    /// Gives the field other bits.
-    pub fn set(&mut self, field: Field, bits: &[Truth]) {
-        self.0.insert(field, bits.into());
+    /// Gives the field another value.
+    pub(in crate::engine) fn set(&mut self, field: Field, held: Held) {
+        self.0[Self::at(field)] = held;
+    }
+
+    fn at(field: Field) -> usize {
+        Self::FIELDS.iter().position(|own| *own == field).expect("a field of tuples")
     }
 }
 
 impl Headers {
     fn held(&self, field: Field) -> Option<&Held> {
         self.note(1 << field as u32);
-        self.written.get(&field)
+        self.written[field as usize].as_ref()
+    }
+
+    /// The fields that are not as they came.
+    fn changed(&self) -> impl Iterator<Item = (Field, &Held)> {
+        let fields = Field::ALL.into_iter().zip(self.written.iter());
+        fields.filter_map(|(field, held)| Some((field, held.as_ref()?)))
     }
 
     fn note(&self, read: u64) {
@@ -159,7 +178,7 @@ impl Headers {
 
     /// Whether the field holds this; `None`: it is as it came.
     pub(super) fn holds(&self, field: Field, held: Option<&Held>) -> bool {
-        self.written.get(&field) == held
+        self.written[field as usize].as_ref() == held
     }
 
     /// Whether the field begins with the first `length` bits of `value`.
@@ -195,9 +214,17 @@ impl Headers {
         self.held(field).cloned()
     }
 
+    /// What the field holds, also if that is as it came.
+    pub(in crate::engine) fn whole(&self, sets: &mut Arena, field: Field) -> Decided<Held> {
+        match self.held(field) {
+            Some(held) => Ok(held.clone()),
+            None => Ok(Held::Bits(self.bits(sets, field)?.into())),
+        }
+    }
+
     /// Whether every field is as it came.
     pub fn are_untouched(&self) -> bool {
-        self.written.is_empty()
+        self.written.iter().all(Option::is_none)
     }
 
     /// Whether the field has this value.
@@ -260,6 +287,10 @@ impl Headers {
         (surely, perhaps): (PacketSet, PacketSet),
         bits: &[Truth],
     ) -> Decided<()> {
+        if surely == Bdd::ALL {
+            self.set_bits(field, bits);
+            return Ok(());
+        }
         let old = self.bits(sets, field)?;
         let mut new = Vec::with_capacity(old.len());
         for (old, bit) in old.into_iter().zip(bits) {
@@ -277,17 +308,29 @@ impl Headers {
     /// Gives the field other bits, in all packets.
     pub fn set_bits(&mut self, field: Field, bits: &[Truth]) {
         debug_assert_eq!(bits.len(), field.width() as usize, "{field:?}");
-        Rc::make_mut(&mut self.written).insert(field, Held::of(bits));
+        self.hold(field, Held::of(bits));
     }
 
     /// Gives the field this value, in all packets.
     pub fn set(&mut self, field: Field, value: u128) {
-        Rc::make_mut(&mut self.written).insert(field, Held::Constant(value & field.mask()));
+        self.hold(field, Held::Constant(value & field.mask()));
+    }
+
+    /// Gives the field what another one held, in all packets.
+    pub(in crate::engine) fn hold(&mut self, field: Field, held: Held) {
+        self.put(field, Some(held));
     }
 
     /// The field is as it came, in all packets.
     pub fn restore(&mut self, field: Field) {
-        Rc::make_mut(&mut self.written).remove(&field);
+        self.put(field, None);
+    }
+
+    /// Most often the field holds that already, and what others share stays shared.
+    fn put(&mut self, field: Field, held: Option<Held>) {
+        if self.written[field as usize] != held {
+            Rc::make_mut(&mut self.written)[field as usize] = held;
+        }
     }
 
     /// Nothing is known of the field any more, in any packet.
@@ -348,9 +391,9 @@ impl Headers {
 
     /// Takes over what a rule wrote if packets came to it: surely those, perhaps these.
     pub fn adopt(&mut self, sets: &mut Arena, came: (PacketSet, PacketSet), then: &Self) -> Decided<()> {
-        for (field, held) in then.written.iter() {
-            if self.written.get(field) != Some(held) {
-                self.write(sets, *field, came, &held.bits(field.width()))?;
+        for (field, held) in then.changed() {
+            if self.written[field as usize].as_ref() != Some(held) {
+                self.write(sets, field, came, &held.bits(field.width()))?;
             }
         }
         Ok(())
@@ -368,16 +411,16 @@ impl Headers {
     pub(super) fn copy(&self, from: &Arena, to: &mut Arena) -> Decided<Self> {
         let mut known = HashMap::new();
         let mut copy = Self::default();
-        for (field, held) in self.written.iter() {
+        for (field, held) in self.changed() {
             match held {
-                Held::Constant(value) => copy.set(*field, *value),
+                Held::Constant(value) => copy.set(field, *value),
                 Held::Bits(bits) => {
                     let mut truth = |bit: &Truth| {
                         let yes = to.copy(from, bit.yes, &mut known)?;
                         Ok(Truth { yes, no: to.copy(from, bit.no, &mut known)? })
                     };
                     let bits: Vec<Truth> = bits.iter().map(&mut truth).collect::<Decided<_>>()?;
-                    copy.set_bits(*field, &bits);
+                    copy.set_bits(field, &bits);
                 }
             }
         }

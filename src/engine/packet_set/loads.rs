@@ -452,7 +452,7 @@ impl Run<'_, '_> {
         let Some(tuples) = self.headers.tuples().cloned() else {
             return Ok(vec![Truth::MAYBE; field.width() as usize]);
         };
-        self.choose(reply, tuples.reply.bits(field), tuples.original.bits(field))
+        self.choose(reply, &tuples.reply.bits(field), &tuples.original.bits(field))
     }
 
     /// The protocol of the flow: for what is related, of another one.
