@@ -218,7 +218,7 @@ fn apply(walk: &mut Walk<'_, '_>, packets: &mut Packets, translated: Translated,
         let mut bits = bits.clone();
         if !ipv6 {
             // Behind an IPv4 address there is nothing.
-            bits[32..].copy_from_slice(&packets.headers.bits(sets, address)?[32..]);
+            bits[32..].fill(Truth::NO);
         }
         // Which of many packets have an address that is not known takes more nodes than it tells.
         if !one && bits[..32].iter().all(|bit| *bit == Truth::MAYBE) {
@@ -233,7 +233,8 @@ fn apply(walk: &mut Walk<'_, '_>, packets: &mut Packets, translated: Translated,
     // `IPS_SRC_NAT`, if anything is another now, and `IPS_SRC_NAT_DONE`, or those of the destination.
     let mut is_other = Truth::NO;
     for field in [address, port] {
-        if before.bits(sets, field)? != packets.headers.bits(sets, field)? {
+        let length = if field == address && !ipv6 { 32 } else { field.width() };
+        if packets.headers.differ(sets, &before, field, length)? {
             let known = before.constant(field).is_some() && packets.headers.constant(field).is_some();
             is_other = if known || is_other == Truth::YES { Truth::YES } else { Truth::MAYBE };
         }
@@ -247,7 +248,7 @@ fn apply(walk: &mut Walk<'_, '_>, packets: &mut Packets, translated: Translated,
     if let Some(tuples) = packets.headers.tuples() {
         let mut tuples = tuples.clone();
         for field in [address, port] {
-            tuples.reply.set(field.turned(), packets.headers.whole(sets, field)?);
+            tuples.reply.set(field.turned(), packets.headers.value(field));
         }
         packets.headers.set_tuples(tuples);
     }
@@ -286,7 +287,7 @@ fn undo(
     if nat.is_any() {
         // Of those that were not translated it is the same.
         for field in [before, port] {
-            let bits = tuples.original.bits(field);
+            let bits = tuples.original.bits(walk.sets(), field)?;
             packets.headers.write(walk.sets(), field.turned(), (surely, tracked), &bits)?;
         }
     }

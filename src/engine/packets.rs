@@ -197,10 +197,10 @@ impl Packets {
     pub(super) fn reply(&self, sets: &mut Arena) -> Decided<Self> {
         let mut reply = Self::any(self.family);
         for field in Tuple::FIELDS {
-            reply.headers.hold(field.turned(), self.headers.whole(sets, field)?);
+            reply.headers.take(sets, field.turned(), &self.headers.value(field))?;
         }
         let headers = &mut reply.headers;
-        headers.hold(Field::Protocol, self.headers.whole(sets, Field::Protocol)?);
+        headers.take(sets, Field::Protocol, &self.headers.value(Field::Protocol))?;
         headers.set(Field::Fragment, if self.is_ipv6() { 0 } else { 0x4000 });
         headers.set(Field::Extended, 0);
         headers.set(Field::TrafficClass, 0);
@@ -216,7 +216,7 @@ impl Packets {
         }
         headers.set(Field::CtReply, 1);
         for field in [Field::CtStatus, Field::CtMark] {
-            headers.hold(field, self.headers.whole(sets, field)?);
+            headers.take(sets, field, &self.headers.value(field))?;
         }
         // It has seen a reply by now, and is confirmed.
         let mut status = headers.bits(sets, Field::CtStatus)?;
@@ -238,7 +238,7 @@ impl Packets {
             return Ok(());
         }
         if !self.reply {
-            let original = Tuple::of(sets, &self.headers)?;
+            let original = Tuple::of(&self.headers);
             self.headers.set_tuples(Tuples { reply: original.turned(), original });
         }
         let unseen = self.headers.equal(sets, Field::CtState, 0)?;

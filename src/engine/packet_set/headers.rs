@@ -7,13 +7,14 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
 use super::bdd::{Arena, Bdd, Decided};
 use super::field::{Field, address_value};
+use super::held::{self, Held, Value, as_it_came};
 use super::set::PacketSet;
-use super::truth::{self, Truth};
+use super::truth::Truth;
 
 /// The fields that no longer are as they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,40 +26,6 @@ pub struct Headers {
 
 /// What each field holds, in the order of [`Field::ALL`]; `None`: it is as it came.
 type Written = [Option<Held>; Field::ALL.len()];
-
-/// What a field holds that is not as it came.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::engine) enum Held {
-    /// The same in all packets.
-    Constant(u128),
-    /// Its bits, the most significant first, of which at least one is not.
-    Bits(Rc<[Truth]>),
-}
-
-impl Held {
-    fn of(bits: &[Truth]) -> Self {
-        match known(bits) {
-            (value, known) if known.count_ones() as usize == bits.len() => Self::Constant(value),
-            _ => Self::Bits(bits.into()),
-        }
-    }
-
-    fn bits(&self, width: u32) -> Vec<Truth> {
-        match self {
-            Self::Constant(value) => (0..width).rev().map(|at| Truth::from(value >> at & 1 != 0)).collect(),
-            Self::Bits(bits) => bits.to_vec(),
-        }
-    }
-}
-
-/// The bits that are the same in all packets: their values, and which they are.
-fn known(bits: &[Truth]) -> (u128, u128) {
-    bits.iter().fold((0, 0), |(value, known), bit| match *bit {
-        Truth::YES => (value << 1 | 1, known << 1 | 1),
-        Truth::NO => (value << 1, known << 1 | 1),
-        _ => (value << 1, known << 1),
-    })
-}
 
 /// Which fields were asked for, a bit each; the last bit: anything else.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +44,7 @@ impl Eq for Reads {}
 
 /// Source and destination of a flow in conntrack's entry: addresses and ports, in the order of [`Tuple::FIELDS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tuple([Held; 4]);
+pub struct Tuple([Value; 4]);
 
 /// The tuples of both directions: of the packets that began the flow, and of those that answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,14 +61,8 @@ impl Tuple {
         [Field::Source, Field::Destination, Field::SourcePort, Field::DestinationPort];
 
     /// The tuple of packets with these headers.
-    pub fn of(sets: &mut Arena, headers: &Headers) -> Decided<Self> {
-        let [source, destination, source_port, destination_port] = Self::FIELDS;
-        Ok(Self([
-            headers.whole(sets, source)?,
-            headers.whole(sets, destination)?,
-            headers.whole(sets, source_port)?,
-            headers.whole(sets, destination_port)?,
-        ]))
+    pub fn of(headers: &Headers) -> Self {
+        Self(Self::FIELDS.map(|field| headers.value(field)))
     }
 
     /// The tuple of the answers.
@@ -112,20 +73,18 @@ impl Tuple {
     }
 
     /// The bits of a field.
-    pub fn bits(&self, field: Field) -> Vec<Truth> {
-        self.0[Self::at(field)].bits(field.width())
+    pub fn bits(&self, sets: &mut Arena, field: Field) -> Decided<Vec<Truth>> {
+        self.0[Self::at(field)].bits(sets, 0..field.width())
     }
 
     /// The source address, if it is the same in all flows.
     pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
-        let mut headers = Headers::default();
-        headers.hold(Field::Source, self.0[Self::at(Field::Source)].clone());
-        headers.constant_address(Field::Source, ipv6)
+        self.0[Self::at(Field::Source)].constant_address(ipv6)
     }
 
     /// Gives the field another value.
-    pub(in crate::engine) fn set(&mut self, field: Field, held: Held) {
-        self.0[Self::at(field)] = held;
+    pub(in crate::engine) fn set(&mut self, field: Field, value: Value) {
+        self.0[Self::at(field)] = value;
     }
 
     fn at(field: Field) -> usize {
@@ -189,37 +148,30 @@ impl Headers {
 
     /// The field's bits, the most significant first.
     pub fn bits(&self, sets: &mut Arena, field: Field) -> Decided<Vec<Truth>> {
-        match self.held(field) {
-            Some(held) => Ok(held.bits(field.width())),
-            None => field.variables().map(|variable| sets.variable(variable).map(Truth::of)).collect(),
-        }
+        self.some_bits(sets, field, 0..field.width())
     }
 
     /// The bits of one octet of the field.
     pub(super) fn octet(&self, sets: &mut Arena, field: Field, at: usize) -> Decided<Vec<Truth>> {
+        let first = u32::try_from(at * 8).expect("fields are short");
+        self.some_bits(sets, field, first..first + 8)
+    }
+
+    fn some_bits(&self, sets: &mut Arena, field: Field, range: Range<u32>) -> Decided<Vec<Truth>> {
         match self.held(field) {
-            Some(Held::Constant(value)) => {
-                let octet = value >> (field.width() as usize - at * 8 - 8) & 0xff;
-                return Ok(Held::Constant(octet).bits(8));
-            }
-            Some(Held::Bits(bits)) => return Ok(bits[at * 8..at * 8 + 8].to_vec()),
-            None => {}
+            Some(held) => held.bits(sets, field, range),
+            None => as_it_came(sets, field, range),
         }
-        let variables = field.variables().skip(at * 8).take(8);
-        variables.map(|variable| sets.variable(variable).map(Truth::of)).collect()
+    }
+
+    /// What the field holds, also if that is as it came.
+    pub(in crate::engine) fn value(&self, field: Field) -> Value {
+        Value { field, held: self.held(field).cloned() }
     }
 
     /// What the field holds, unless it is as it came.
     pub(in crate::engine) fn written(&self, field: Field) -> Option<Held> {
         self.held(field).cloned()
-    }
-
-    /// What the field holds, also if that is as it came.
-    pub(in crate::engine) fn whole(&self, sets: &mut Arena, field: Field) -> Decided<Held> {
-        match self.held(field) {
-            Some(held) => Ok(held.clone()),
-            None => Ok(Held::Bits(self.bits(sets, field)?.into())),
-        }
     }
 
     /// Whether every field is as it came.
@@ -238,26 +190,17 @@ impl Headers {
             return Ok(Truth::NO);
         }
         match self.held(field) {
-            Some(Held::Constant(constant)) => Ok(Truth::from(constant & mask == value)),
-            Some(Held::Bits(bits)) => truth::masked(sets, bits, value, mask),
+            Some(held) => held.masked(sets, field, value, mask),
             None => sets.masked(field, value, mask).map(Truth::of),
         }
     }
 
     /// Whether the field is in the range.
     pub fn range(&self, sets: &mut Arena, field: Field, range: &RangeInclusive<u128>) -> Decided<Truth> {
-        let bits = match self.held(field) {
-            Some(Held::Constant(constant)) => return Ok(Truth::from(range.contains(constant))),
-            Some(Held::Bits(bits)) => bits,
-            None => return sets.range(field, range).map(Truth::of),
-        };
-        // Fields are compared as they stand in whole octets.
-        let padding = (8 - bits.len() % 8) % 8;
-        let bits = [vec![Truth::NO; padding].as_slice(), bits].concat();
-        let octets = |value: u128| value.to_be_bytes()[16 - bits.len() / 8..].to_vec();
-        let from = truth::at_least(sets, &bits, &octets(*range.start()))?;
-        let to = truth::at_most(sets, &bits, &octets((*range.end()).min(field.mask())))?;
-        sets.both(from, to)
+        match self.held(field) {
+            Some(held) => held.range(sets, field, range),
+            None => sets.range(field, range).map(Truth::of),
+        }
     }
 
     /// Whether the two fields hold the same, in the first `length` bits; it is not known where that
@@ -291,6 +234,14 @@ impl Headers {
             self.set_bits(field, bits);
             return Ok(());
         }
+        if surely == perhaps
+            && surely != Bdd::NONE
+            && let Held::Constant(value) = Held::of(bits)
+            && let Some(held) = held::overlaid(sets, self.held(field), surely, value)?
+        {
+            self.hold(field, held);
+            return Ok(());
+        }
         let old = self.bits(sets, field)?;
         let mut new = Vec::with_capacity(old.len());
         for (old, bit) in old.into_iter().zip(bits) {
@@ -316,8 +267,20 @@ impl Headers {
         self.hold(field, Held::Constant(value & field.mask()));
     }
 
-    /// Gives the field what another one held, in all packets.
-    pub(in crate::engine) fn hold(&mut self, field: Field, held: Held) {
+    /// Gives the field what another field of its width holds, in all packets.
+    pub(in crate::engine) fn take(&mut self, sets: &mut Arena, field: Field, value: &Value) -> Decided<()> {
+        match &value.held {
+            Some(held @ (Held::Constant(_) | Held::Bits(_))) => self.hold(field, held.clone()),
+            // That it is as it came means something else here.
+            Some(Held::Pieces(_)) | None => {
+                let bits = value.bits(sets, 0..field.width())?;
+                self.set_bits(field, &bits);
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, field: Field, held: Held) {
         self.put(field, Some(held));
     }
 
@@ -341,21 +304,30 @@ impl Headers {
     /// The first `length` bits of the field, if they are the same in all packets.
     pub fn constant_prefix(&self, field: Field, length: u32) -> Option<u128> {
         let length = length.min(field.width());
-        match self.held(field)? {
-            Held::Constant(value) => Some(value.checked_shr(field.width() - length).unwrap_or(0)),
-            Held::Bits(bits) => {
-                let (value, known) = known(&bits[..length as usize]);
-                (known.count_ones() == length).then_some(value)
-            }
-        }
+        let (value, known) = self.held(field)?.known(field);
+        let first = |bits: u128| bits.checked_shr(field.width() - length).unwrap_or(0);
+        (first(known) == first(field.mask())).then(|| first(value))
     }
 
     /// The bits of the field that are the same in all packets: their values, and which they are.
     pub(super) fn known_bits(&self, field: Field) -> (u128, u128) {
-        match self.held(field) {
-            Some(Held::Constant(value)) => (*value, field.mask()),
-            Some(Held::Bits(bits)) => known(bits),
-            None => (0, 0),
+        self.held(field).map_or((0, 0), |held| held.known(field))
+    }
+
+    /// Whether the first `length` bits of the field may be others than they were `before`, in any packet.
+    pub(in crate::engine) fn differ(
+        &self,
+        sets: &mut Arena,
+        before: &Self,
+        field: Field,
+        length: u32,
+    ) -> Decided<bool> {
+        match (before.held(field), self.held(field)) {
+            (Some(Held::Bits(_)), _) | (_, Some(Held::Bits(_))) => {
+                let (before, after) = (before.bits(sets, field)?, self.bits(sets, field)?);
+                Ok(before[..length as usize] != after[..length as usize])
+            }
+            both => held::differ(sets, field, both, length),
         }
     }
 
@@ -393,7 +365,8 @@ impl Headers {
     pub fn adopt(&mut self, sets: &mut Arena, came: (PacketSet, PacketSet), then: &Self) -> Decided<()> {
         for (field, held) in then.changed() {
             if self.written[field as usize].as_ref() != Some(held) {
-                self.write(sets, field, came, &held.bits(field.width()))?;
+                let bits = held.bits(sets, field, 0..field.width())?;
+                self.write(sets, field, came, &bits)?;
             }
         }
         Ok(())
@@ -412,17 +385,7 @@ impl Headers {
         let mut known = HashMap::new();
         let mut copy = Self::default();
         for (field, held) in self.changed() {
-            match held {
-                Held::Constant(value) => copy.set(field, *value),
-                Held::Bits(bits) => {
-                    let mut truth = |bit: &Truth| {
-                        let yes = to.copy(from, bit.yes, &mut known)?;
-                        Ok(Truth { yes, no: to.copy(from, bit.no, &mut known)? })
-                    };
-                    let bits: Vec<Truth> = bits.iter().map(&mut truth).collect::<Decided<_>>()?;
-                    copy.set_bits(field, &bits);
-                }
-            }
+            copy.hold(field, held.copy(from, to, &mut known)?);
         }
         Ok(copy)
     }

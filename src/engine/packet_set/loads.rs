@@ -452,7 +452,9 @@ impl Run<'_, '_> {
         let Some(tuples) = self.headers.tuples().cloned() else {
             return Ok(vec![Truth::MAYBE; field.width() as usize]);
         };
-        self.choose(reply, &tuples.reply.bits(field), &tuples.original.bits(field))
+        let (answers, original) =
+            (tuples.reply.bits(self.sets, field)?, tuples.original.bits(self.sets, field)?);
+        self.choose(reply, &answers, &original)
     }
 
     /// The protocol of the flow: for what is related, of another one.

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use kvmnet_probes::facts::{Family, Hook, Rule};
 
 use super::field::Field;
-use super::headers::{Headers, Held};
+use super::headers::Headers;
+use super::held::Held;
 use super::rule::Outcome;
 use crate::engine::scope::Scope;
 

@@ -97,6 +97,15 @@ impl Arena {
     }
 }
 
+/// The bits that are the same in all packets: their values, and which they are.
+pub(super) fn known(bits: &[Truth]) -> (u128, u128) {
+    bits.iter().fold((0, 0), |(value, known), bit| match *bit {
+        Truth::YES => (value << 1 | 1, known << 1 | 1),
+        Truth::NO => (value << 1, known << 1 | 1),
+        _ => (value << 1, known << 1),
+    })
+}
+
 /// Whether the bits, the most significant first, are those of `value` wherever `mask` has a 1.
 pub(super) fn masked(sets: &mut Arena, bits: &[Truth], value: u128, mask: u128) -> Decided<Truth> {
     let mut holds = Truth::YES;
