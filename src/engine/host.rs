@@ -204,7 +204,7 @@ pub(super) fn send(
     if again {
         if astray && first < walk.taken.len() {
             // Where it would have gone is of no account any more.
-            walk.taken.remove(first);
+            walk.take_back(first);
         }
         (out, _) = onward(walk, packets, device, anywhere)?;
         packets.output = Some(walk.world.device(out));
@@ -222,7 +222,8 @@ pub(super) fn send(
 /// What routing says to the packets. Of what the host received an address of one link alone is that link's by which
 /// it came.
 pub(super) fn ask<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets) -> Decided<Answers<'a>> {
-    ask_on(walk, packets, packets.input.as_ref().map(|device| device.index))
+    let link = packets.input.as_ref().filter(|_| packets.is_ipv6()).map(|device| device.index);
+    ask_on(walk, packets, link)
 }
 
 /// The same of packets that mean this link where an address is of one link alone.

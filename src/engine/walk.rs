@@ -19,6 +19,9 @@ pub(super) struct Taken {
     diverted: PacketSet,
 }
 
+/// The sum of no steps.
+const NOTHING: (PacketSet, PacketSet, usize) = (Bdd::NONE, Bdd::NONE, 0);
+
 /// One walk along the path, there and back.
 #[derive(Debug)]
 pub(super) struct Walk<'w, 'a> {
@@ -34,6 +37,8 @@ pub(super) struct Walk<'w, 'a> {
     /// It is one packet: what is free in `asked` is not known of it.
     pub(super) one: bool,
     pub(super) taken: Vec<Taken>,
+    /// What the first steps stop and leave open, and how many they are.
+    summed: (PacketSet, PacketSet, usize),
     pub(super) reply: bool,
     /// Which of several equal ways is taken wherever there is a choice.
     pub(super) pick: usize,
@@ -61,6 +66,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             all_sites: true,
             one: pick.is_some(),
             taken: Vec::new(),
+            summed: NOTHING,
             reply: false,
             pick: pick.unwrap_or(0),
             ways: 1,
@@ -105,6 +111,12 @@ impl<'w, 'a> Walk<'w, 'a> {
         if !self.taken.iter().any(again) {
             self.taken.push(Taken { step, packets, diverted: self.diverted });
         }
+    }
+
+    /// Takes a step back.
+    pub(super) fn take_back(&mut self, at: usize) {
+        self.taken.remove(at);
+        self.summed = NOTHING;
     }
 
     /// A source of facts on which the way depends could not be read.
@@ -179,18 +191,20 @@ impl<'w, 'a> Walk<'w, 'a> {
     /// Packets that surely do not come through, and those that may not.
     pub(super) fn stopped(&mut self) -> Decided<(PacketSet, PacketSet)> {
         let sets = &mut self.host.sets;
-        let (mut stopped, mut open) = (Bdd::NONE, Bdd::NONE);
-        for taken in &self.taken {
+        let (mut stopped, mut open, summed) = self.summed;
+        for taken in &self.taken[summed..] {
             match taken.step.decision {
                 Decision::Pass | Decision::Rewrite => {}
                 Decision::Unknown => open = sets.or(open, taken.packets)?,
                 Decision::Drop | Decision::Reject => {
                     let surely = sets.minus(taken.packets, taken.diverted)?;
                     stopped = sets.or(stopped, surely)?;
-                    open = sets.or(open, taken.packets)?;
+                    let perhaps = sets.minus(taken.packets, surely)?;
+                    open = sets.or(open, perhaps)?;
                 }
             }
         }
+        self.summed = (stopped, open, self.taken.len());
         Ok((stopped, sets.minus(open, stopped)?))
     }
 

@@ -263,6 +263,20 @@ impl Arena {
         Ok(result)
     }
 
+    /// As [`Self::and`], of one variable or its complement and of what is most often about later variables alone: then
+    /// nothing is to be looked up.
+    pub fn and_first(&mut self, literal: Bdd, rest: Bdd) -> Decided {
+        match self.branch(literal) {
+            Some((variable, Bdd::NONE, Bdd::ALL)) if variable < self.top(rest) => {
+                self.node(variable, Bdd::NONE, rest)
+            }
+            Some((variable, Bdd::ALL, Bdd::NONE)) if variable < self.top(rest) => {
+                self.node(variable, rest, Bdd::NONE)
+            }
+            _ => self.and(literal, rest),
+        }
+    }
+
     /// What is in either.
     pub fn or(&mut self, left: Bdd, right: Bdd) -> Decided {
         self.and(!left, !right).map(Bdd::not)

@@ -116,6 +116,8 @@ pub struct HostSets<'a> {
     pub(super) memory: Memory,
     pub(super) guards: Guards,
     outcomes: Outcomes<'a>,
+    /// Of single packets, which hold other things in most fields than all packets at once.
+    outcomes_of_one: Outcomes<'a>,
     pub(super) summaries: Summaries,
     pub(in crate::engine) routes: Remembered<'a>,
 }
@@ -130,6 +132,7 @@ impl<'a> HostSets<'a> {
             memory: Memory::default(),
             guards: Guards::default(),
             outcomes: Outcomes::default(),
+            outcomes_of_one: Outcomes::default(),
             summaries: Summaries::default(),
             routes: Remembered::default(),
         }
@@ -138,7 +141,7 @@ impl<'a> HostSets<'a> {
     /// Runs every rule anew.
     #[cfg(test)]
     pub(super) fn forget_rules(&mut self) {
-        self.outcomes = Outcomes::default();
+        (self.outcomes, self.outcomes_of_one) = Default::default();
         self.summaries = Summaries::default();
     }
 
@@ -399,16 +402,14 @@ impl<'h, 'a> Walk<'h, 'a> {
         self.host.sets.or(here, back)
     }
 
-    /// What the rule does with all packets. Of one packet it is not asked twice.
+    /// What the rule does with packets with these headers.
     fn outcome(&mut self, rule: &'a Rule, one: bool) -> Decided<Rc<Outcome<'a>>> {
-        let HostSets { sets, memory, outcomes, .. } = &mut *self.host;
-        if !one && let Some(outcome) = outcomes.recall(self.scope, rule, &self.headers) {
+        let HostSets { sets, memory, outcomes, outcomes_of_one, .. } = &mut *self.host;
+        let outcomes = if one { outcomes_of_one } else { outcomes };
+        if let Some(outcome) = outcomes.recall(self.scope, rule, &self.headers) {
             return Ok(outcome);
         }
         let outcome = rule::run(sets, memory, self.scope, &self.headers, rule)?;
-        if one {
-            return Ok(Rc::new(outcome));
-        }
         Ok(outcomes.keep(self.scope, rule, &self.headers, outcome))
     }
 

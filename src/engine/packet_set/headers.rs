@@ -270,9 +270,9 @@ impl Headers {
     /// Gives the field what another field of its width holds, in all packets.
     pub(in crate::engine) fn take(&mut self, sets: &mut Arena, field: Field, value: &Value) -> Decided<()> {
         match &value.held {
-            Some(held @ (Held::Constant(_) | Held::Bits(_))) => self.hold(field, held.clone()),
-            // That it is as it came means something else here.
-            Some(Held::Pieces(_)) | None => {
+            Some(held) if !held.is_partly_as_it_came() => self.hold(field, held.clone()),
+            // That means something else here.
+            _ => {
                 let bits = value.bits(sets, 0..field.width())?;
                 self.set_bits(field, &bits);
             }

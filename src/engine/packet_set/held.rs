@@ -90,6 +90,14 @@ impl Held {
         }
     }
 
+    /// Whether it is as it came in any packet.
+    pub(super) fn is_partly_as_it_came(&self) -> bool {
+        match self {
+            Self::Pieces(pieces) => pieces.iter().any(|piece| piece.value.is_none()),
+            Self::Constant(_) | Self::Bits(_) => false,
+        }
+    }
+
     /// Whether `field & mask == value`.
     pub(super) fn masked(&self, sets: &mut Arena, field: Field, value: u128, mask: u128) -> Decided<Truth> {
         match self {

@@ -63,6 +63,15 @@ impl Arena {
         Ok(Truth { yes, no })
     }
 
+    /// Whether a bit has this value, and what holds for the bits behind it does.
+    fn bit_and(&mut self, bit: Truth, wanted: bool, rest: Truth) -> Decided<Truth> {
+        let bit = bit.negate(!wanted);
+        if bit.is_known() && rest.is_known() {
+            return self.and_first(bit.yes, rest.yes).map(Truth::of);
+        }
+        self.both(bit, rest)
+    }
+
     /// Whether either holds.
     pub fn either(&mut self, left: Truth, right: Truth) -> Decided<Truth> {
         Ok(self.both(left.negate(true), right.negate(true))?.negate(true))
@@ -111,7 +120,7 @@ pub(super) fn masked(sets: &mut Arena, bits: &[Truth], value: u128, mask: u128) 
     let mut holds = Truth::YES;
     for (at, bit) in bits.iter().rev().enumerate() {
         if mask >> at & 1 != 0 {
-            holds = sets.both(bit.negate(value >> at & 1 == 0), holds)?;
+            holds = sets.bit_and(*bit, value >> at & 1 != 0, holds)?;
         }
     }
     Ok(holds)
@@ -125,7 +134,7 @@ pub(super) fn equal(sets: &mut Arena, bits: &[Truth], bytes: &[u8]) -> Decided<T
     let mut holds = Truth::YES;
     // The last variables first, so that each step adds one node.
     for (bit, wanted) in bits.iter().zip(ones(bytes)).rev() {
-        holds = sets.both(bit.negate(!wanted), holds)?;
+        holds = sets.bit_and(*bit, wanted, holds)?;
     }
     Ok(holds)
 }
