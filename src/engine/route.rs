@@ -1,10 +1,10 @@
 //! Which way the kernel sends a packet: policy rules, tables, and what follows from them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::rc::Rc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use kvmnet_probes::facts::{
     IfIndex, IfName, LinkKind, NextHop, Route, RouteKind, RoutingRule, RuleAction, Snapshot,
 };
@@ -60,7 +60,6 @@ struct Asked {
     ipv6: bool,
     fields: (Option<Field>, Field),
     input: Option<IfIndex>,
-    link: Option<IfIndex>,
     by: (bool, bool),
     /// Where fields are not as they came.
     written: Vec<Option<Held>>,
@@ -92,20 +91,26 @@ impl<'a> Remembered<'a> {
             ipv6: query.ipv6,
             fields: (query.source, query.destination),
             input: query.input.filter(|_| depend_on_input(world)),
-            link: query.link,
             by: (query.marked, query.transport),
             written: fields.into_iter().map(|field| query.headers.written(field)).collect(),
         };
         let all = if let Some(all) = self.0.get(&asked) {
             Rc::clone(all)
         } else {
-            let all = Rc::new(look_up(sets, world, query, Bdd::ALL)?);
+            let all = Rc::new(look_up(sets, world, Query { link: None, ..query }, Bdd::ALL)?);
             self.0.insert(asked, Rc::clone(&all));
             all
         };
-        let mut answers = Vec::new();
+        // For addresses of one link alone each link has answers of its own.
+        let near = match query.link {
+            Some(_) => !in_prefix(sets, query.headers, query.destination, link_local())?.no,
+            None => Bdd::NONE,
+        };
+        let far = sets.minus(within, near)?;
+        let near = sets.and(within, near)?;
+        let mut answers = if near == Bdd::NONE { Vec::new() } else { look_up(sets, world, query, near)? };
         for (answer, packets) in all.iter() {
-            let packets = sets.and(*packets, within)?;
+            let packets = sets.and(*packets, far)?;
             if packets != Bdd::NONE {
                 answers.push((answer.clone(), packets));
             }
@@ -252,8 +257,12 @@ fn in_table<'a>(
 /// The route's addresses are of one link alone, and not of this device's. Who sends to one says which link is meant, what
 /// comes by one means that; the kernel takes no other (`rt6_need_strict`).
 fn is_of_another_link(route: &Route, link: IfIndex) -> bool {
-    let is_link_local = matches!(route.destination.addr(), IpAddr::V6(own) if own.is_unicast_link_local());
-    is_link_local && route.next_hops.iter().all(|hop| hop.device != Some(link))
+    link_local().contains(&route.destination) && route.next_hops.iter().all(|hop| hop.device != Some(link))
+}
+
+/// `fe80::/10`.
+fn link_local() -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10))
 }
 
 /// What the route says to packets for which it is the best; `None`: nothing, as none of its ways is alive.

@@ -291,7 +291,10 @@ impl Headers {
 
     /// Most often the field holds that already, and what others share stays shared.
     fn put(&mut self, field: Field, held: Option<Held>) {
-        if self.written[field as usize] != held {
+        if self.written[field as usize] == held {
+            // That nothing is another now follows from what the field held.
+            self.note(1 << field as u32);
+        } else {
             Rc::make_mut(&mut self.written)[field as usize] = held;
         }
     }

@@ -95,6 +95,25 @@ fn a_short_name_is_a_prefix_and_a_number_is_one_device() {
 }
 
 #[test]
+fn a_mark_that_a_packet_has_already_is_written_to_the_next_all_the_same() {
+    let one = 1_u32.to_ne_bytes();
+    let load = Expr::Immediate { destination: Register(1), data: Data::Value(Bytes(one.to_vec())) };
+    let write = vec![load, Expr::MetaSet { source: Register(1), key: "mark".to_owned() }];
+    let chain = base("c", "filter", Hook::Forward, 0, Policy::Accept);
+    let table = table("t", vec![chain.rule(vec![write]).rule(vec![meta("mark", &one), drop()])]);
+    let host = Host::healthy();
+    let facts = Facts::new(&host.snapshot);
+    let mut all = HostSets::new(&facts, 1 << 20);
+    let input = all.sets.equal(Field::EtherType, IPV4).unwrap();
+    for mark in [1, 0] {
+        let mut headers = Headers::default();
+        headers.set(Field::Mark, mark);
+        let passage = all.through(&table, &table.chains[0], Family::Ip, input, &mut headers);
+        assert_eq!(passage.stopped, input, "of packets with mark {mark}");
+    }
+}
+
+#[test]
 fn a_limit_goes_either_way_unless_both_come_to_the_same() {
     let limited = vec![saddr(&[10]), limit(), accept()];
     let (stopped, either, whys) = stops(&[limited.clone(), vec![drop()]], Vec::new());
