@@ -39,6 +39,8 @@ pub(super) struct Walk<'w, 'a> {
     pub(super) taken: Vec<Taken>,
     /// What the first steps stop and leave open, and how many they are.
     summed: (PacketSet, PacketSet, usize),
+    /// How many of the first steps have left out of `asked` what they stop.
+    left: usize,
     pub(super) reply: bool,
     /// Which of several equal ways is taken wherever there is a choice.
     pub(super) pick: usize,
@@ -67,6 +69,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             one: pick.is_some(),
             taken: Vec::new(),
             summed: NOTHING,
+            left: 0,
             reply: false,
             pick: pick.unwrap_or(0),
             ways: 1,
@@ -116,7 +119,7 @@ impl<'w, 'a> Walk<'w, 'a> {
     /// Takes a step back.
     pub(super) fn take_back(&mut self, at: usize) {
         self.taken.remove(at);
-        self.summed = NOTHING;
+        (self.summed, self.left) = (NOTHING, 0);
     }
 
     /// A source of facts on which the way depends could not be read.
@@ -182,8 +185,14 @@ impl<'w, 'a> Walk<'w, 'a> {
     /// Goes on with those packets alone that may come through, unless every site that stops them is asked for.
     pub(super) fn leave_stopped(&mut self) -> Decided<()> {
         if !self.all_sites {
-            let (stopped, _) = self.stopped()?;
-            self.asked = self.host.sets.minus(self.asked, stopped)?;
+            for taken in &self.taken[self.left..] {
+                if let Decision::Drop | Decision::Reject = taken.step.decision {
+                    let sets = &mut self.host.sets;
+                    let surely = sets.minus(taken.packets, taken.diverted)?;
+                    self.asked = sets.minus(self.asked, surely)?;
+                }
+            }
+            self.left = self.taken.len();
         }
         Ok(())
     }

@@ -180,7 +180,9 @@ impl Arena {
         self.unique[slot] = number;
         self.nodes.push(node);
         if self.nodes.len() * 4 > self.unique.len() * 3 {
-            self.rebuild(self.unique.len() * 2);
+            // Small ones grow fast, as results are forgotten each time.
+            let factor = if self.unique.len() < LARGEST_CACHE { 4 } else { 2 };
+            self.rebuild(self.unique.len() * factor);
         }
         Ok(Bdd(number << 1).negated_if(negate))
     }

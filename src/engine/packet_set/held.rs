@@ -80,11 +80,9 @@ impl Held {
             Self::Bits(bits) => Ok(bits[range.start as usize..range.end as usize].to_vec()),
             Self::Pieces(pieces) => range
                 .map(|at| {
-                    let came = Truth::of(sets.variable(field.variables().start + at)?);
-                    pieces.iter().try_fold(came, |otherwise, piece| {
-                        let then = piece.value.map_or(came, |value| bit(value, at));
-                        sets.within(piece.packets, then, otherwise)
-                    })
+                    let is_one = |value| bit(value, at) == Truth::YES;
+                    let came = |sets: &mut Arena| sets.variable(field.variables().start + at);
+                    in_pieces(sets, pieces, is_one, came)
                 })
                 .collect(),
         }
