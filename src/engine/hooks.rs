@@ -2,14 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use kvmnet_probes::facts::{BaseChain, Chain, Family, Generation, Hook, NatKind, Policy, Table};
+use kvmnet_probes::facts::{BaseChain, Family, Generation, Hook, NatKind, Policy, Table};
 
 use super::chains::run_base;
 use super::packet_set::{Bdd, Decided, Event, Field, Nat, PacketSet, Truth};
 use super::packets::{Device, Packets, Translated};
 use super::scope::Scope;
 use super::walk::Walk;
-use super::world::World;
+use super::world::{Entry, World};
 
 /// `NF_IP_PRI_CONNTRACK`.
 const CONNTRACK: i32 = -200;
@@ -17,8 +17,6 @@ const CONNTRACK: i32 = -200;
 const NAT_DESTINATION: i32 = -100;
 /// `NF_IP_PRI_NAT_SRC`.
 const NAT_SOURCE: i32 = 100;
-
-type Entry<'a> = (&'a Table, &'a Chain, &'a BaseChain);
 
 /// Takes the packets through the hook of `family`, which is that of the hook and never `inet`.
 pub(super) fn pass(
@@ -105,25 +103,16 @@ fn entries<'a>(
             })
         })
     };
-    let tables = world.snapshot.nf_tables.items().iter().chain(world.snapshot.xtables_legacy.items());
-    let mut entries = Vec::new();
-    for table in tables.filter(|table| !table.dormant) {
-        let of_family = match family {
-            // A chain of `inet` sees IP alone (`nft_do_chain_inet_ingress`).
-            Family::Netdev => table.family == Family::Netdev || table.family == Family::Inet && !is_arp,
-            Family::Ip | Family::Ip6 => table.family == family || table.family == Family::Inet,
-            Family::Arp | Family::Bridge | Family::Inet => table.family == family,
-        };
-        for chain in table.chains.iter().filter(|_| of_family) {
-            if let Some(base) = &chain.base
-                && base.hook == hook
-                && (family != Family::Netdev || attached(base))
-            {
-                entries.push((table, chain, base));
-            }
-        }
-    }
-    entries
+    let of_family = |table: &Table| match family {
+        // A chain of `inet` sees IP alone (`nft_do_chain_inet_ingress`).
+        Family::Netdev => table.family == Family::Netdev || table.family == Family::Inet && !is_arp,
+        Family::Ip | Family::Ip6 => table.family == family || table.family == Family::Inet,
+        Family::Arp | Family::Bridge | Family::Inet => table.family == family,
+    };
+    let meets = |(table, _, base): &&Entry<'a>| {
+        base.hook == hook && of_family(table) && (family != Family::Netdev || attached(base))
+    };
+    world.base_chains().iter().filter(meets).copied().collect()
 }
 
 /// Whether a chain of the hook may stop packets at the device.

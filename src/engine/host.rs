@@ -1,8 +1,9 @@
 //! Packets in the host's IP stack: received, routed, sent.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use kvmnet_probes::facts::{Family, Hook, IfIndex, RouteKind, RuleAction};
 
 use super::packet_set::field::address_value;
@@ -385,6 +386,16 @@ pub(super) fn stopped(walk: &mut Walk<'_, '_>, packets: PacketSet, answer: &Answ
     }
 }
 
+const fn ipv4(octets: [u8; 4], length: u8) -> IpNet {
+    let [a, b, c, d] = octets;
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
+}
+
+/// The network of the address with these first and last 16 bits.
+const fn ipv6(first: u16, last: u16, length: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, last), length))
+}
+
 /// Addresses that no packet from a link may have (`ip_route_input_slow`, `ip6_rcv_core`), and those that
 /// the host does not forward (`ip6_forward`).
 pub(super) fn are_martian(
@@ -398,40 +409,42 @@ pub(super) fn are_martian(
         value("all").max(value(device)) != 0
     });
     let multicast = walk.world.sysctls().and_then(|all| all.per_device(false, "all", "mc_forwarding"));
-    let martian: &[(Field, &str, bool)] = if packets.is_ipv6() {
+    let martian: &[(Field, IpNet, bool)] = if packets.is_ipv6() {
         &[
-            (Field::Source, "ff00::/8", true),
-            (Field::Source, "::1/128", true),
-            (Field::Destination, "::1/128", true),
-            (Field::Source, "fe80::/10", forwarded),
-            (Field::Source, "::/128", forwarded),
+            (Field::Source, ipv6(0xff00, 0, 8), true),
+            (Field::Source, ipv6(0, 1, 128), true),
+            (Field::Destination, ipv6(0, 1, 128), true),
+            (Field::Source, ipv6(0xfe80, 0, 10), forwarded),
+            (Field::Source, ipv6(0, 0, 128), forwarded),
             // They stay on the link that they came by.
-            (Field::Destination, "fe80::/10", forwarded),
+            (Field::Destination, ipv6(0xfe80, 0, 10), forwarded),
         ]
     } else {
         &[
-            (Field::Source, "224.0.0.0/4", true),
-            (Field::Source, "255.255.255.255/32", true),
-            (Field::Source, "0.0.0.0/8", true),
-            (Field::Source, "127.0.0.0/8", localnet == Some(false)),
-            (Field::Destination, "0.0.0.0/8", true),
-            (Field::Destination, "127.0.0.0/8", localnet == Some(false)),
+            (Field::Source, ipv4([224, 0, 0, 0], 4), true),
+            (Field::Source, ipv4([255; 4], 32), true),
+            (Field::Source, ipv4([0; 4], 8), true),
+            (Field::Source, ipv4([127, 0, 0, 0], 8), localnet == Some(false)),
+            (Field::Destination, ipv4([0; 4], 8), true),
+            (Field::Destination, ipv4([127, 0, 0, 0], 8), localnet == Some(false)),
             // A router of multicast, which says so there, may forward it.
-            (Field::Destination, "224.0.0.0/4", forwarded && multicast == Some(0)),
-            (Field::Destination, "255.255.255.255/32", forwarded),
+            (Field::Destination, ipv4([224, 0, 0, 0], 4), forwarded && multicast == Some(0)),
+            (Field::Destination, ipv4([255; 4], 32), forwarded),
         ]
     };
     for (field, end) in [(Field::Source, "source"), (Field::Destination, "destination")] {
         let mut all = Bdd::NONE;
         let mut nets = Vec::new();
         for (_, net, _) in martian.iter().filter(|(of, _, dropped)| *of == field && *dropped) {
-            let parsed: IpNet = net.parse().expect("a literal network");
-            let holds = in_prefix(&mut walk.host.sets, &packets.headers, field, parsed)?;
+            let holds = in_prefix(&mut walk.host.sets, &packets.headers, field, *net)?;
             let (some, _) = walk.parted(holds)?;
             if some != Bdd::NONE {
                 all = walk.sets().or(all, some)?;
-                nets.push(*net);
+                nets.push(net.to_string());
             }
+        }
+        if nets.is_empty() {
+            continue;
         }
         let text = format!("martian {end} {}", nets.join(", "));
         let site = Site::Route { table: None, text: text.clone() };

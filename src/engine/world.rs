@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use kvmnet_probes::facts::{
-    Address, Bridge, Family, FdbEntry, IfIndex, IfName, Link, LinkKind, Mac, Neighbour, Route, Snapshot,
-    Sysctls,
+    Address, BaseChain, Bridge, Chain, Family, FdbEntry, IfIndex, IfName, Link, LinkKind, Mac, Neighbour,
+    Route, Snapshot, Sysctls, Table,
 };
 
 use super::packets::Device;
@@ -23,8 +23,12 @@ pub struct Facts<'a> {
     neighbours: HashMap<(IfIndex, IpAddr), &'a Neighbour>,
     /// By table and family, the best first.
     routes: HashMap<(u32, bool), Vec<&'a Route>>,
+    base_chains: Vec<Entry<'a>>,
     tracking: Tracking,
 }
+
+/// A base chain and its table.
+pub(super) type Entry<'a> = (&'a Table, &'a Chain, &'a BaseChain);
 
 impl<'a> Facts<'a> {
     /// Of the snapshot.
@@ -47,6 +51,10 @@ impl<'a> Facts<'a> {
             routes.sort_by_key(|route| (std::cmp::Reverse(route.destination.prefix_len()), route.metric));
         }
         let neighbours = snapshot.neighbours.items().iter().rev();
+        let tables = snapshot.nf_tables.items().iter().chain(snapshot.xtables_legacy.items());
+        let base_chains = tables.filter(|table| !table.dormant).flat_map(|table| {
+            table.chains.iter().filter_map(move |chain| Some((table, chain, chain.base.as_ref()?)))
+        });
         Self {
             snapshot,
             by_number: links().map(|link| (link.index, link)).collect(),
@@ -56,6 +64,7 @@ impl<'a> Facts<'a> {
             own: snapshot.addresses.items().iter().map(|address| address.net.addr()).collect(),
             neighbours: neighbours.map(|entry| ((entry.device, entry.address), entry)).collect(),
             routes,
+            base_chains: base_chains.collect(),
             tracking: Tracking::on(snapshot),
         }
     }
@@ -84,6 +93,11 @@ impl<'a> World<'a> {
     /// The routes of a table, the best first.
     pub(super) fn routes(self, table: u32, ipv6: bool) -> &'a [&'a Route] {
         self.facts.routes.get(&(table, ipv6)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The base chains of tables that are not dormant, in the order in which they were read.
+    pub(super) fn base_chains(self) -> &'a [Entry<'a>] {
+        &self.facts.base_chains
     }
 
     /// What is known of who has an address on a link.
