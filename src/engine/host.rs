@@ -169,8 +169,9 @@ pub(super) fn send(
         hooks::pass(walk, packets, Family::Arp, Hook::Output)?;
         return Ok(Some(device));
     }
-    let (mut out, mut astray) = (device, false);
-    let first = walk.taken.len();
+    let (mut out, mut astray) = (device, Vec::new());
+    // What goes another way may yet be routed again.
+    let left = walk.left;
     if !bound && !packets.to_group() {
         // An answer comes from whom the packet was for.
         let chosen = packets.reply || packets.source().is_some();
@@ -185,7 +186,9 @@ pub(super) fn send(
         packets.output = Some(walk.world.device(out));
     }
     let before = packets.headers.bits(walk.sets(), Field::Destination)?;
+    walk.left = walk.taken.len();
     hooks::pass(walk, packets, packets.family, Hook::Output)?;
+    walk.left = left;
     let translated = packets.headers.bits(walk.sets(), Field::Destination)? != before;
     if translated && !packets.reply {
         walk.program("output", "where the host's own packet goes once its destination is translated");
@@ -203,9 +206,9 @@ pub(super) fn send(
         packets.rerouted || translated
     };
     if again {
-        if astray && first < walk.taken.len() {
-            // Where it would have gone is of no account any more.
-            walk.take_back(first);
+        // Where it would have gone is of no account any more.
+        for step in astray.into_iter().rev() {
+            walk.take_back(step);
         }
         (out, _) = onward(walk, packets, device, anywhere)?;
         packets.output = Some(walk.world.device(out));
@@ -223,8 +226,7 @@ pub(super) fn send(
 /// What routing says to the packets. Of what the host received an address of one link alone is that link's by which
 /// it came.
 pub(super) fn ask<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets) -> Decided<Answers<'a>> {
-    let link = packets.input.as_ref().filter(|_| packets.is_ipv6()).map(|device| device.index);
-    ask_on(walk, packets, link)
+    ask_on(walk, packets, packets.input.as_ref().map(|device| device.index))
 }
 
 /// The same of packets that mean this link where an address is of one link alone.
@@ -238,7 +240,7 @@ fn ask_on<'a>(walk: &mut Walk<'_, 'a>, packets: &Packets, link: Option<IfIndex>)
         source: Some(Field::Source),
         destination: Field::Destination,
         input: packets.input.as_ref().map(|device| device.index),
-        link,
+        link: link.filter(|_| packets.is_ipv6()),
         marked: true,
         transport: true,
     };
@@ -273,7 +275,8 @@ fn arrives(walk: &mut Walk<'_, '_>, packets: &Packets) -> Decided<()> {
 /// Whether routing sends bridged packets whose destination was translated into their own bridge, as
 /// the kernel asks then (`br_nf_pre_routing_finish`).
 pub(super) fn routed_into(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: IfIndex) -> Decided<bool> {
-    Ok(ask(walk, packets)?.iter().all(|(answer, _)| match answer {
+    let up = Packets { input: Some(walk.world.device(bridge)), ..packets.clone() };
+    Ok(ask(walk, &up)?.iter().all(|(answer, _)| match answer {
         Answer::Route(route, hops) => {
             route.kind == RouteKind::Unicast && hops.first().is_some_and(|hop| hop.device == Some(bridge))
         }
@@ -293,14 +296,14 @@ pub(super) fn may_return(walk: &mut Walk<'_, '_>, packets: &Packets, bridge: IfI
     source_is_valid(walk, packets, name.as_str(), Some(bridge))
 }
 
-/// The device by which routing sends the packets on; `wanted` where it sends them elsewhere (then also
-/// true) or nowhere.
+/// The device by which routing sends the packets on; `wanted` where it sends them elsewhere or nowhere. Also the
+/// steps of those that it sends elsewhere.
 fn onward(
     walk: &mut Walk<'_, '_>,
     packets: &mut Packets,
     wanted: IfIndex,
     anywhere: bool,
-) -> Decided<(IfIndex, bool)> {
+) -> Decided<(IfIndex, Vec<usize>)> {
     let destination = packets.destination();
     packets.next_hop = destination;
     // Who sends to a link-local address names the device besides; TCP does not connect without (measured, Linux 6.18).
@@ -309,22 +312,23 @@ fn onward(
     let alone = answers.len() == 1;
     let anywhere = anywhere && alone;
     let input = packets.input.as_ref().map(|input| input.index);
-    let mut taken = (wanted, false);
+    let (mut out, mut astray) = (wanted, Vec::new());
     let mut next_hops = Vec::new();
     for (answer, some) in answers {
+        let at = walk.taken.len();
         let Answer::Route(route, hops) = &answer else {
             stopped(walk, some, &answer);
             continue;
         };
         if route.kind != RouteKind::Unicast {
+            stopped(walk, some, &answer);
             if route.kind == RouteKind::Local {
-                taken.1 = true;
+                astray.extend(at..walk.taken.len());
                 // What the host sends to itself leaves by the loopback device, whatever the route's.
                 if let Some(loopback) = walk.world.loopback().filter(|_| packets.local && alone) {
-                    taken.0 = loopback;
+                    out = loopback;
                 }
             }
-            stopped(walk, some, &answer);
             continue;
         }
         let text = format!("{}: {}", table_name(route.table), route_text(walk.world, route));
@@ -341,17 +345,17 @@ fn onward(
         if device == wanted || (anywhere && input != Some(device)) {
             next_hops.push(hop.gateway.or(destination));
             walk.step_of(some, "route", site, Decision::Pass, text);
-            taken.0 = device;
+            out = device;
         } else {
             let text = format!("{text}: not to {}", walk.world.name(wanted));
             walk.step_of(some, "route", site, Decision::Drop, text);
-            taken.1 = true;
+            astray.extend(at..walk.taken.len());
         }
     }
     if let Some(first) = next_hops.first() {
         packets.next_hop = first.filter(|_| next_hops.iter().all(|hop| hop == first));
     }
-    Ok(taken)
+    Ok((out, astray))
 }
 
 /// Routing does not send the packets on.

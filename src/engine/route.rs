@@ -29,8 +29,7 @@ pub(super) struct Query<'q> {
     pub(super) destination: Field,
     /// The device that the packets came in by; `None`: from this host.
     pub(super) input: Option<IfIndex>,
-    /// The device of the link that the sender means where an address is of one link alone; `None`: whatever the routes
-    /// say.
+    /// The device of the link that is meant where an address is of one link alone; `None`: whatever the routes say.
     pub(super) link: Option<IfIndex>,
     /// By the packets' marks; else as if they had none.
     pub(super) marked: bool,
@@ -111,8 +110,12 @@ impl<'a> Remembered<'a> {
         let mut answers = if near == Bdd::NONE { Vec::new() } else { look_up(sets, world, query, near)? };
         for (answer, packets) in all.iter() {
             let packets = sets.and(*packets, far)?;
-            if packets != Bdd::NONE {
-                answers.push((answer.clone(), packets));
+            if packets == Bdd::NONE {
+                continue;
+            }
+            match answers.iter_mut().find(|(other, _)| near != Bdd::NONE && other == answer) {
+                Some((_, same)) => *same = sets.or(*same, packets)?,
+                None => answers.push((answer.clone(), packets)),
             }
         }
         Ok(answers)
@@ -261,7 +264,7 @@ fn is_of_another_link(route: &Route, link: IfIndex) -> bool {
 }
 
 /// `fe80::/10`.
-fn link_local() -> IpNet {
+pub(super) fn link_local() -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10))
 }
 

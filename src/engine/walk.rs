@@ -19,9 +19,6 @@ pub(super) struct Taken {
     diverted: PacketSet,
 }
 
-/// The sum of no steps.
-const NOTHING: (PacketSet, PacketSet, usize) = (Bdd::NONE, Bdd::NONE, 0);
-
 /// One walk along the path, there and back.
 #[derive(Debug)]
 pub(super) struct Walk<'w, 'a> {
@@ -37,10 +34,8 @@ pub(super) struct Walk<'w, 'a> {
     /// It is one packet: what is free in `asked` is not known of it.
     pub(super) one: bool,
     pub(super) taken: Vec<Taken>,
-    /// What the first steps stop and leave open, and how many they are.
-    summed: (PacketSet, PacketSet, usize),
     /// How many of the first steps have left out of `asked` what they stop.
-    left: usize,
+    pub(super) left: usize,
     pub(super) reply: bool,
     /// Which of several equal ways is taken wherever there is a choice.
     pub(super) pick: usize,
@@ -68,7 +63,6 @@ impl<'w, 'a> Walk<'w, 'a> {
             all_sites: true,
             one: pick.is_some(),
             taken: Vec::new(),
-            summed: NOTHING,
             left: 0,
             reply: false,
             pick: pick.unwrap_or(0),
@@ -119,7 +113,7 @@ impl<'w, 'a> Walk<'w, 'a> {
     /// Takes a step back.
     pub(super) fn take_back(&mut self, at: usize) {
         self.taken.remove(at);
-        (self.summed, self.left) = (NOTHING, 0);
+        self.left = 0;
     }
 
     /// A source of facts on which the way depends could not be read.
@@ -200,8 +194,8 @@ impl<'w, 'a> Walk<'w, 'a> {
     /// Packets that surely do not come through, and those that may not.
     pub(super) fn stopped(&mut self) -> Decided<(PacketSet, PacketSet)> {
         let sets = &mut self.host.sets;
-        let (mut stopped, mut open, summed) = self.summed;
-        for taken in &self.taken[summed..] {
+        let (mut stopped, mut open) = (Bdd::NONE, Bdd::NONE);
+        for taken in &self.taken {
             match taken.step.decision {
                 Decision::Pass | Decision::Rewrite => {}
                 Decision::Unknown => open = sets.or(open, taken.packets)?,
@@ -213,7 +207,6 @@ impl<'w, 'a> Walk<'w, 'a> {
                 }
             }
         }
-        self.summed = (stopped, open, self.taken.len());
         Ok((stopped, sets.minus(open, stopped)?))
     }
 

@@ -66,7 +66,7 @@ impl Known {
         self.headers.are_untouched_since(headers)
     }
 
-    /// Whether their source is the same: nothing sends several packets at once that has but one address.
+    /// Whether their source is the same, as it is of one packet, and of many only once it was translated.
     pub(super) fn is_one_packet(&self) -> bool {
         self.bits[at(Field::Source)].1 == Field::Source.mask()
     }

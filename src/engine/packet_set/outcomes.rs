@@ -1,4 +1,4 @@
-//! What rules do with all packets, kept for as long as the fields that they read hold the same.
+//! What rules do with packets, kept for as long as the fields that they read hold the same.
 
 use std::collections::HashMap;
 use std::rc::Rc;

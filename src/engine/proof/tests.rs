@@ -1,6 +1,8 @@
 //! Denials for all packets, on hosts with one change each.
 
-use kvmnet_probes::facts::{Compare, Expr, Fact, Hook, LinkKind, PayloadBase, Policy, Rule};
+use kvmnet_probes::facts::{
+    Bytes, Compare, Data, Expr, Fact, Hook, LinkKind, PayloadBase, Policy, Register, RoutingRule, Rule,
+};
 use kvmnet_reports::Expected;
 
 use crate::engine::testing::*;
@@ -159,4 +161,20 @@ fn what_the_host_sends_is_proved_too() {
     host.tables().push(table("guard", vec![out]));
     assert_eq!(deny(&host, Zone::Host, ISOLATED, false), Some(Denial::Proven));
     assert!(matches!(deny(&host, Zone::Host, NAT0, false), Some(Denial::Leaks(_))));
+}
+
+/// A chain marks what goes out, and the kernel looks for its route once more.
+#[test]
+fn what_the_host_routes_again_is_proved_too() {
+    let mut host = Host::healthy();
+    for route in host.routes().iter_mut().filter(|route| route.next_hops[0].device == Some(VIRBR1)) {
+        route.table = 100;
+    }
+    host.policy_rules().push(RoutingRule { mark: Some((1, u32::MAX)), ..rule_to(100, 100) });
+    assert_eq!(deny(&host, Zone::Host, ISOLATED, false), Some(Denial::Proven));
+    let load = Expr::Immediate { destination: Register(1), data: Data::Value(Bytes(vec![1, 0, 0, 0])) };
+    let mark = vec![load, Expr::MetaSet { source: Register(1), key: "mark".to_owned() }];
+    let out = base("out", "route", Hook::Output, -150, Policy::Accept).rule([mark]);
+    host.tables().push(table("marks", vec![out]));
+    assert!(matches!(deny(&host, Zone::Host, ISOLATED, false), Some(Denial::Leaks(_))));
 }
