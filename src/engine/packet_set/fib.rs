@@ -12,7 +12,7 @@ use super::octets::name;
 use super::rule::{Loaded, Run};
 use super::set::PacketSet;
 use super::truth::Truth;
-use crate::engine::route::{Answer, Query, address_types, look_up, way_back};
+use crate::engine::route::{Answer, Query, address_types, in_prefix, link_local, look_up, way_back};
 
 const DESTINATION: u32 = 2;
 const MARK: u32 = 4;
@@ -60,6 +60,29 @@ impl Run<'_, '_> {
         Ok(self.headers.prefix(self.sets, field, u128::from(0xff_u8) << 120, 8)?.no)
     }
 
+    /// The link that an address means which is of one link alone: that of the device that is asked for, else of the one
+    /// by which the packets are here (`nft_fib6_flowi_init`). Also the packets of which it is known what is meant.
+    fn on_its_link(&mut self, field: Field, flags: u32, ipv6: bool) -> Decided<(Option<IfIndex>, PacketSet)> {
+        let within = self.without_groups(field, ipv6)?;
+        if !ipv6 {
+            return Ok((None, within));
+        }
+        let came = matches!(self.scope.hook, Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Ingress);
+        let device = match flags {
+            flags if flags & INPUT != 0 => Field::InputDevice,
+            flags if flags & OUTPUT != 0 => Field::OutputDevice,
+            _ if came => Field::InputDevice,
+            _ => Field::OutputDevice,
+        };
+        let link = self.headers.constant(device).and_then(index).filter(|device| device.0 != 0);
+        if link.is_some() {
+            return Ok((link, within));
+        }
+        // One of several.
+        let near = in_prefix(self.sets, &self.headers, field, link_local())?;
+        Ok((None, self.sets.and(within, near.no)?))
+    }
+
     fn address_types(&mut self, flags: u32, ipv6: bool) -> Decided<Found> {
         let field = Self::asked(flags);
         let limit = match flags {
@@ -72,10 +95,10 @@ impl Run<'_, '_> {
         if device == Some(None) {
             return Ok(Found::new());
         }
-        let within = self.without_groups(field, ipv6)?;
+        let (link, within) = self.on_its_link(field, flags, ipv6)?;
         let device = device.flatten().filter(|device| device.0 != 0);
         if ipv6 && device.is_none() {
-            return self.routed_types(field, flags & MARK != 0, within);
+            return self.routed_types(field, flags & MARK != 0, link, within);
         }
         let types = address_types(self.sets, self.scope.world, (&self.headers, field), ipv6, device)?;
         types
@@ -87,8 +110,14 @@ impl Run<'_, '_> {
     }
 
     /// IPv6 asks all tables for the type of an address, by the policy rules (`__nft_fib6_eval_type`).
-    fn routed_types(&mut self, field: Field, marked: bool, within: PacketSet) -> Decided<Found> {
-        let query = way_back(&self.headers, true, marked, None);
+    fn routed_types(
+        &mut self,
+        field: Field,
+        marked: bool,
+        link: Option<IfIndex>,
+        within: PacketSet,
+    ) -> Decided<Found> {
+        let query = Query { link, ..way_back(&self.headers, true, marked, None) };
         let query = if field == Field::Source {
             query
         } else {
@@ -131,7 +160,7 @@ impl Run<'_, '_> {
             (_, false) => device.map_or(0, |device| device.0).to_ne_bytes().to_vec(),
         };
         let mut found = Found::new();
-        let mut within = self.without_groups(field, ipv6)?;
+        let (link, mut within) = self.on_its_link(field, flags, ipv6)?;
         if field == Field::Source && !ipv6 {
             // A guest without an address that asks for one comes by the device that it came by.
             let unspecified =
@@ -153,7 +182,7 @@ impl Run<'_, '_> {
             // By one of several devices.
             None => return Ok(found),
         };
-        let query = way_back(&self.headers, ipv6, flags & MARK != 0, by);
+        let query = Query { link, ..way_back(&self.headers, ipv6, flags & MARK != 0, by) };
         let query = if field == Field::Source {
             query
         } else {
