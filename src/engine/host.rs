@@ -178,6 +178,7 @@ pub(super) fn send(
         if !chosen && walk.one {
             packets.headers.forget(Field::Source);
         }
+        // A limit: where all go astray, OUTPUT is passed as if they left by the wanted device (docs/accuracy.md).
         (out, astray) = onward(walk, packets, device, anywhere)?;
         let source = walk.world.source_for(out, packets.is_ipv6(), packets.next_hop);
         if let Some(source) = source.filter(|_| !chosen) {
