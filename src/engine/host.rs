@@ -9,7 +9,9 @@ use kvmnet_probes::facts::{Family, Hook, IfIndex, RouteKind, RuleAction};
 use super::packet_set::field::address_value;
 use super::packet_set::{Bdd, Decided, Field, PacketSet};
 use super::packets::Packets;
-use super::route::{Answer, Answers, LOCAL, Query, in_prefix, route_text, rule_text, table_name, way_back};
+use super::route::{
+    Answer, Answers, LOCAL, Query, in_prefix, link_local, route_text, rule_text, table_name, way_back,
+};
 use super::walk::Walk;
 use super::{Decision, Site, hooks};
 
@@ -419,10 +421,10 @@ pub(super) fn are_martian(
             (Field::Source, ipv6(0xff00, 0, 8), true),
             (Field::Source, ipv6(0, 1, 128), true),
             (Field::Destination, ipv6(0, 1, 128), true),
-            (Field::Source, ipv6(0xfe80, 0, 10), forwarded),
+            (Field::Source, link_local(), forwarded),
             (Field::Source, ipv6(0, 0, 128), forwarded),
             // They stay on the link that they came by.
-            (Field::Destination, ipv6(0xfe80, 0, 10), forwarded),
+            (Field::Destination, link_local(), forwarded),
         ]
     } else {
         &[

@@ -264,7 +264,7 @@ fn is_of_another_link(route: &Route, link: IfIndex) -> bool {
 }
 
 /// `fe80::/10`.
-pub(super) fn link_local() -> IpNet {
+pub(super) const fn link_local() -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10))
 }
 

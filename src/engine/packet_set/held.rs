@@ -144,10 +144,9 @@ impl Held {
             Self::Constant(value) => (*value, field.mask()),
             Self::Bits(bits) => truth::known(bits),
             Self::Pieces(pieces) => {
-                let mut values = pieces.iter().map(|piece| piece.value);
-                let first = values.next().flatten().unwrap_or(0);
-                let same = |known, value: Option<u128>| value.map_or(0, |value| known & !(value ^ first));
-                (first, pieces.iter().map(|piece| piece.value).fold(field.mask(), same))
+                let first = pieces.first().and_then(|piece| piece.value).unwrap_or(0);
+                let same = |known, piece: &Piece| piece.value.map_or(0, |value| known & !(value ^ first));
+                (first, pieces.iter().fold(field.mask(), same))
             }
         }
     }
